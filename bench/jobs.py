@@ -1,0 +1,74 @@
+"""What can be measured: a job says how to run one program; here is the base class, and the workloads of our own."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+
+BENCH = pathlib.Path(__file__).resolve().parent
+
+
+class Job:
+    name = ""
+    question = ""
+    group = ""
+    packages = {}  # executable -> Debian package
+    environment = {}
+    tree = False  # the work is done by descendants: their memory counts too
+    compare_output = True  # stdout must be the same under every allocator
+
+    def missing(self):
+        return [package for executable, package in self.packages.items() if shutil.which(executable) is None]
+
+    def built_in(self):
+        """The allocator this program is linked with, if that is not libc's."""
+        return None
+
+    def prepare(self, folder, scale):
+        """Writes the input, the same for the same scale, into an empty folder that is then the working directory."""
+
+    def command(self):
+        raise NotImplementedError
+
+    def drive(self, folder, running):
+        """For servers: puts load on the running program and ends it. `running()` is false once it has died."""
+
+    def numbers(self, output):
+        """What the program says about itself, to be shown beside what was measured."""
+        return {}
+
+
+class OwnWorkload(Job):
+    group = "own"
+    compare_output = False
+
+    def __init__(self, name, words, question, programs, options):
+        self.name = name
+        self.question = question
+        self._command = [str(programs / f"bench-{words[0]}"), *words[1:], *options]
+
+    def command(self):
+        return self._command
+
+    def numbers(self, output):
+        numbers = json.loads(output)
+        skip = {"workload", "smoke", "seed", "scale"}
+        return {key: value for key, value in numbers.items() if key not in skip}
+
+
+def own_workloads(programs, options):
+    jobs = []
+    for line in (BENCH / "workloads.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            name, command, question = (column.strip() for column in line.split("|"))
+            jobs.append(OwnWorkload(name, command.split(), question, programs, options))
+    return jobs
+
+
+def linked_allocator(executable):
+    """The name of a well-known allocator among the libraries an executable is linked with, or None."""
+    path = shutil.which(executable)
+    if path is None:
+        return None
+    libraries = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
+    return next((name for name in ("jemalloc", "tcmalloc", "mimalloc") if f"lib{name}" in libraries), None)

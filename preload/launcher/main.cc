@@ -1,0 +1,90 @@
+// The poolmalloc command: runs programs on the library, and prints what it can be told and what it tells.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "poolmalloc/poolmalloc.h"
+#include "preload/launcher/reference.h"
+#include "preload/launcher/run.h"
+
+namespace {
+
+constexpr int kUsageError = 2;
+constexpr char kExitCodes[] =
+    "Exit codes: of run, the program's own, 128 + n if signal n ended it, 127 if there is no such program,\n"
+    "126 if it cannot be executed; otherwise 0, or 2 for a request that makes no sense.\n";
+
+std::string version() {
+  return "poolmalloc " + std::to_string(PM_VERSION_MAJOR) + "." + std::to_string(PM_VERSION_MINOR) + "." +
+         std::to_string(PM_VERSION_PATCH);
+}
+
+int print(const std::string& text) {
+  return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : kUsageError;
+}
+
+// How many of the arguments are ours: of run, those before the "--" or the first word that is neither an option nor an
+// option's value. The rest is the program's, whatever it looks like.
+int count_own_arguments(int argc, char** argv, const CLI::App& run) {
+  if (argc < 2 || std::string(argv[1]) != run.get_name()) return argc;
+  int own = 2;
+  while (own < argc && argv[own][0] == '-' && std::string(argv[own]) != "--") {
+    const CLI::Option* option = run.get_option_no_throw(argv[own]);
+    own += option != nullptr && option->get_expected_max() > 0 ? 2 : 1;
+  }
+  return own < argc ? own : argc;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Runs unmodified programs on the poolmalloc allocator.", "poolmalloc");
+  app.set_version_flag("--version", version(), "Print the version");
+  app.require_subcommand(1);
+  app.footer([] { return pm::options_as_text() + "\n" + kExitCodes; });
+
+  pm::RunRequest request;
+  std::string statistics;
+  std::string preset;
+  CLI::App* run = app.add_subcommand(
+      "run", "Run a program with the library preloaded: poolmalloc run [OPTIONS] [--] program [arguments]");
+  run->add_flag("--stats", statistics, "Print the statistics at exit, as text or by --stats=text|json|openmetrics");
+  run->add_option("--set", request.settings, "Set an option of the library; may be given several times")
+      ->type_name("name=value")
+      ->expected(1)
+      ->take_all();
+  run->add_option("--preset", preset, "Set several options at once: server, lean, latency or debug")->type_name("NAME");
+  run->add_option("--library", request.library, "The library to preload, if not the one beside this command")
+      ->type_name("PATH");
+  run->add_flag("--quiet", request.quiet, "Say nothing about the library being active");
+  run->footer("poolmalloc options lists what --set takes.\n\n" + std::string(kExitCodes));
+
+  bool markdown = false;
+  CLI::App* options = app.add_subcommand("options", "List the options of the library");
+  options->add_flag("--markdown", markdown, "As the README's table");
+  CLI::App* metrics = app.add_subcommand("metrics", "List the metrics in the statistics");
+  metrics->add_flag("--markdown", markdown, "As the README's table");
+
+  try {
+    const int own = count_own_arguments(argc, argv, *run);
+    app.parse(own, argv);
+    request.command.assign(argv + own, argv + argc);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageError;
+  }
+
+  if (options->parsed()) return print(markdown ? pm::options_as_markdown() : pm::options_as_text());
+  if (metrics->parsed()) return print(markdown ? pm::metrics_as_markdown() : pm::metrics_as_text());
+
+  if (!request.command.empty() && request.command[0] == "--") request.command.erase(request.command.begin());
+  if (request.command.empty()) {
+    std::fprintf(stderr, "poolmalloc: run needs a program to run; see poolmalloc run --help\n");
+    return kUsageError;
+  }
+  // The preset comes first, so that --set wins whatever the order of the words.
+  if (statistics == "true") statistics = "1";  // how CLI11 writes a flag without a value
+  if (!statistics.empty()) request.settings.insert(request.settings.begin(), "stats=" + statistics);
+  if (!preset.empty()) request.settings.insert(request.settings.begin(), "preset=" + preset);
+  return pm::run(request);
+}

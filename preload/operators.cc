@@ -1,0 +1,130 @@
+// operator new and delete, all of them ([new.delete] in the C++ standard), without libstdc++: the handler and the exception
+// are those of whichever C++ runtime the process has, reached through weak symbols.
+#include <dlfcn.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#include "heap/heap.h"
+
+#define PM_CALLER __builtin_return_address(0)
+#define PM_OPERATOR __attribute__((visibility("default"), used))
+
+namespace std {
+// libstdc++ and libc++ both export these.
+new_handler get_new_handler() noexcept __attribute__((weak));
+[[noreturn]] void __throw_bad_alloc() __attribute__((weak));
+}  // namespace std
+
+namespace {
+
+using Thrower = void (*)();
+
+// A C++ runtime that came with a plugin, after us: our weak references were left empty when we were loaded.
+template <typename Function>
+Function find_in_runtime(const char* name) {
+  for (const char* library : {"libstdc++.so.6", "libc++.so.1"}) {
+    void* const handle = dlopen(library, RTLD_LAZY | RTLD_NOLOAD);
+    if (handle == nullptr) continue;
+    void* const symbol = dlsym(handle, name);
+    dlclose(handle);
+    if (symbol != nullptr) return reinterpret_cast<Function>(symbol);
+  }
+  return nullptr;
+}
+
+std::new_handler current_handler() {
+  if (&std::get_new_handler != nullptr) return std::get_new_handler();
+  using Getter = std::new_handler (*)();
+  const auto getter = find_in_runtime<Getter>("_ZSt15get_new_handlerv");
+  return getter != nullptr ? getter() : nullptr;
+}
+
+[[noreturn]] void throw_bad_alloc() {
+  if (&std::__throw_bad_alloc != nullptr) std::__throw_bad_alloc();
+  const auto thrower = find_in_runtime<Thrower>("_ZSt17__throw_bad_allocv");
+  if (thrower != nullptr) thrower();
+  abort();  // no C++ runtime at all: nobody could catch it
+}
+
+void* attempt(size_t size, size_t alignment) {
+  if (size > PTRDIFF_MAX) return nullptr;
+  return alignment <= pm::kSizeStep ? pm::allocate(size) : pm::allocate_aligned(alignment, size);
+}
+
+// [new.delete.single]: call the handler until it makes room or is gone; it may throw.
+PM_COLD void* insist(size_t size, size_t alignment) {
+  for (;;) {
+    void* const p = attempt(size, alignment);
+    if (p != nullptr) return p;
+    const std::new_handler handler = current_handler();
+    if (handler == nullptr) throw_bad_alloc();
+    handler();
+  }
+}
+
+// The nothrow forms catch what the handler throws. Without exceptions of our own, the C++ runtime's nothrow new would be
+// needed for that; so a handler that throws leaves through here, as in tcmalloc and mimalloc.
+PM_COLD void* insist_nothrow(size_t size, size_t alignment) {
+  for (;;) {
+    void* const p = attempt(size, alignment);
+    if (p != nullptr) return p;
+    const std::new_handler handler = current_handler();
+    if (handler == nullptr) return nullptr;
+    handler();
+  }
+}
+
+PM_HOT void* make(size_t size) {
+  if (PM_LIKELY(size < pm::heap_view.small_limit)) {
+    void* const p = pm::magazine_pop(pm::class_of(size));
+    if (PM_LIKELY(p != nullptr)) return p;
+  }
+  return insist(size, 1);
+}
+
+PM_HOT void* make_nothrow(size_t size) {
+  if (PM_LIKELY(size < pm::heap_view.small_limit)) {
+    void* const p = pm::magazine_pop(pm::class_of(size));
+    if (PM_LIKELY(p != nullptr)) return p;
+  }
+  return insist_nothrow(size, 1);
+}
+
+}  // namespace
+
+PM_OPERATOR void* operator new(size_t size) { return make(size); }
+PM_OPERATOR void* operator new[](size_t size) { return make(size); }
+PM_OPERATOR void* operator new(size_t size, const std::nothrow_t&) noexcept { return make_nothrow(size); }
+PM_OPERATOR void* operator new[](size_t size, const std::nothrow_t&) noexcept { return make_nothrow(size); }
+PM_OPERATOR void* operator new(size_t size, std::align_val_t a) { return insist(size, static_cast<size_t>(a)); }
+PM_OPERATOR void* operator new[](size_t size, std::align_val_t a) { return insist(size, static_cast<size_t>(a)); }
+PM_OPERATOR void* operator new(size_t size, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return insist_nothrow(size, static_cast<size_t>(a));
+}
+PM_OPERATOR void* operator new[](size_t size, std::align_val_t a, const std::nothrow_t&) noexcept {
+  return insist_nothrow(size, static_cast<size_t>(a));
+}
+
+PM_OPERATOR void operator delete(void* p) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete[](void* p) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete(void* p, const std::nothrow_t&) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete[](void* p, const std::nothrow_t&) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete(void* p, size_t size) noexcept { pm::deallocate_sized(p, size, PM_CALLER); }
+PM_OPERATOR void operator delete[](void* p, size_t size) noexcept { pm::deallocate_sized(p, size, PM_CALLER); }
+PM_OPERATOR void operator delete(void* p, std::align_val_t) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete[](void* p, std::align_val_t) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete(void* p, size_t size, std::align_val_t) noexcept {
+  pm::deallocate_sized(p, size, PM_CALLER);
+}
+PM_OPERATOR void operator delete[](void* p, size_t size, std::align_val_t) noexcept {
+  pm::deallocate_sized(p, size, PM_CALLER);
+}
+PM_OPERATOR void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
+  pm::deallocate(p, PM_CALLER);
+}
+PM_OPERATOR void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept {
+  pm::deallocate(p, PM_CALLER);
+}

@@ -1,0 +1,21 @@
+// Names for what the compiler offers, so that the rest reads as plain C++.
+#pragma once
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PM_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PM_SANITIZED 1
+#endif
+#endif
+#ifndef PM_SANITIZED
+#define PM_SANITIZED 0
+#endif
+
+#define PM_LIKELY(x) __builtin_expect(!!(x), 1)
+#define PM_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+// Hot: on the path of every malloc and free, inlined into it. Cold: never inlined, laid out apart.
+#define PM_HOT __attribute__((always_inline)) inline
+#define PM_COLD __attribute__((noinline, cold))
+#define PM_NOINLINE __attribute__((noinline))

@@ -1,0 +1,121 @@
+// The options of the library: a struct with one field for each row of options.def, and the parser that fills it from
+// the environment.
+//
+// Everything here works inside the very first malloc of a process: no allocation, no locks, no getenv, and no table
+// that holds pointers, so that nothing waits for relocation. An Options is filled once, before other threads can see
+// it, and is constant afterwards; that is all the synchronisation there is.
+#ifndef POOLMALLOC_CONFIG_OPTIONS_H_
+#define POOLMALLOC_CONFIG_OPTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/text.h"
+
+namespace pm {
+
+enum class OptionKind : uint8_t { flag, choice, size, list, text };
+
+enum class OptionId : uint8_t {
+#define OPTION(name, kind, default_text, allowed, text) name,
+#include "config/options.def"
+#undef OPTION
+};
+
+struct OptionInfo {
+  char name[24];
+  OptionKind kind;
+  char default_text[16];
+  char allowed[40];
+  char text[232];
+};
+
+inline constexpr OptionInfo kOptionInfo[] = {
+#define OPTION(name, kind, default_text, allowed, text) {#name, OptionKind::kind, default_text, allowed, text},
+#include "config/options.def"
+#undef OPTION
+};
+inline constexpr size_t kOptionCount = sizeof kOptionInfo / sizeof kOptionInfo[0];
+
+inline constexpr size_t kMaxListLength = 32;
+inline constexpr size_t kMaxTextLength = 255;
+
+// The place of a word in a list such as "off|default", or -1.
+constexpr int find_word(const char* words, const char* word, size_t size) {
+  int index = 0;
+  for (const char* start = words;; ++index) {
+    const char* end = start;
+    while (*end != '\0' && *end != '|') ++end;
+    if (text_equal(start, static_cast<size_t>(end - start), word, size)) return index;
+    if (*end == '\0') return -1;
+    start = end + 1;
+  }
+}
+
+// The value of a choice. It is compared with the words of options.def, which the compiler looks up:
+//   if (options.huge == "never") ...
+// costs one byte's comparison, and a word that is not in the list does not compile.
+template <OptionId kId>
+struct Choice {
+  struct Word {
+    consteval Word(const char* word)
+        : index(find_word(kOptionInfo[static_cast<size_t>(kId)].allowed, word, text_length(word))) {
+      if (index < 0) not_a_word_of_this_option();
+    }
+    static void not_a_word_of_this_option();  // no constant expression: reaching it is the compile error
+
+    int index;
+  };
+
+  constexpr bool operator==(Word word) const { return index == word.index; }
+
+  uint8_t index;
+};
+
+struct SizeList {
+  uint32_t count;
+  uint32_t values[kMaxListLength];
+};
+
+struct Options {
+#define PM_FIELD_flag(name) bool name;
+#define PM_FIELD_choice(name) Choice<OptionId::name> name;
+#define PM_FIELD_size(name) uint64_t name;
+#define PM_FIELD_list(name) SizeList name;
+#define PM_FIELD_text(name) char name[kMaxTextLength + 1];
+#define OPTION(name, kind, default_text, allowed, text) PM_FIELD_##kind(name)
+#include "config/options.def"
+#undef OPTION
+#undef PM_FIELD_flag
+#undef PM_FIELD_choice
+#undef PM_FIELD_size
+#undef PM_FIELD_list
+#undef PM_FIELD_text
+};
+
+// Fills `out`: defaults, then the preset, then what the environment gives by itself. `environment` is the process's
+// environ (or null). An empty value counts as not given, and of a variable given twice the first counts, as for getenv.
+// An unknown POOLMALLOC_* variable or a bad value is one line on `complaints` and changes nothing. In a `secure`
+// process (AT_SECURE: its user is not its owner) the environment is ignored without a word.
+void parse_options(const char* const* environment, bool secure, Options& out, TextWriter& complaints);
+
+// Gives one option a value as the user would write it. Returns false for a bad one, leaves the option as it was, and
+// says on `reason` what is wrong with it ("is not one of off, default").
+bool set_option(Options& options, size_t index, const char* value, TextWriter& reason);
+
+// The index of an option by its name in lower case ("magazine_bytes"), or -1.
+int find_option(const char* name, size_t size);
+
+// Writes the value as the user would write it, in its shortest form: 2m, not 2048k.
+void write_option(const Options& options, size_t index, TextWriter& out);
+bool is_default_option(const Options& options, size_t index);
+
+// write_option for C: cut at `size`, always ended with zero unless `size` is 0. Returns the whole length.
+size_t describe_option(const Options& options, size_t index, char* buffer, size_t size, bool* is_default);
+
+// "POOLMALLOC_MAGAZINE_BYTES" for "magazine_bytes".
+void write_variable_name(size_t index, TextWriter& out);
+
+}  // namespace pm
+
+#endif  // POOLMALLOC_CONFIG_OPTIONS_H_

@@ -1,0 +1,205 @@
+#include "heap/heap.h"
+
+#include <cstring>
+
+#include "heap/misuse.h"
+#include "os/libc.h"
+#include "page/page.h"
+#include "slab/slab.h"
+
+namespace pm {
+
+HeapView heap_view = {0, false};
+
+namespace {
+
+// Whether the heap serves this process; starts it at the first call.
+bool ready() { return PM_LIKELY(heap_view.small_limit != 0) || start_heap(); }
+
+void* allocate_small(ClassId id) {
+  void* const p = magazine_pop(id);
+  return p != nullptr ? p : allocate_after_miss(id);
+}
+
+void report_rejected(const void* caller) {
+  void* rejected[4];
+  const size_t n = magazine_take_rejected(rejected, 4);
+  for (size_t i = 0; i < n; ++i) report_double_free(rejected[i], size_class(class_at(rejected[i])).size, caller);
+}
+
+void deallocate_small(void* p, ClassId id, const void* caller) {
+  const SlotPlace place = slab_find(p);
+  if (PM_UNLIKELY(!place.exact || place.object == nullptr)) {
+    return report_inside(p, place.object, size_class(id).size, caller);
+  }
+  const bool known_free = heap_view.checked && place.free;
+  if (PM_UNLIKELY(known_free || magazine_overflow(id, p, heap_view.checked) == Overflow::double_free)) {
+    return report_double_free(p, size_class(id).size, caller);
+  }
+  report_rejected(caller);
+}
+
+void deallocate_large(void* p, const void* caller) {
+  void* start = nullptr;
+  switch (free_large(p, &start)) {
+    case FreeLarge::done: return;
+    case FreeLarge::freed_already: return report_double_free(p, 0, caller);
+    case FreeLarge::slab_gone: return report_released(p, caller);
+    case FreeLarge::inside: return report_inside(p, start, 0, caller);
+    case FreeLarge::not_large: break;
+  }
+  if (check_foreign(p, "free", caller) && os::libc_allocator().free != nullptr) os::libc_allocator().free(p);
+}
+
+// Looks at a pointer that realloc or malloc_usable_size was given: 0 and one line if it is no live object of ours.
+size_t checked_size(const void* p, const char* call, const void* caller) {
+  const ClassId id = class_at(p);
+  if (id == kNoClass) {
+    void* start = nullptr;
+    if (find_large(p, &start) == FreeLarge::done) return large_size(p);
+    report_use_of_freed(call, p, 0, caller);
+    return 0;
+  }
+  const size_t size = size_class(id).size;
+  if (heap_view.checked) {
+    const SlotPlace place = slab_find(p);
+    if (!place.exact || place.free || (magazine_may_hold(id, p) && magazine_holds(id, p))) {
+      report_use_of_freed(call, p, size, caller);
+      return 0;
+    }
+  }
+  return size;
+}
+
+void* reallocate_by_copy(void* p, size_t old_size, size_t size, const void* caller) {
+  void* const moved = allocate(size);
+  if (moved == nullptr) return nullptr;
+  memcpy(moved, p, old_size < size ? old_size : size);
+  deallocate(p, caller);
+  return moved;
+}
+
+void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller) {
+  if (size > kMaxClassSize) {
+    if (resize_large(p, size)) return p;
+    void* const moved = move_large(p, size);
+    if (moved != nullptr) return moved;
+  }
+  return reallocate_by_copy(p, old_size, size, caller);
+}
+
+// Memory that is not in our region: the C library's, or nonsense.
+void* reallocate_foreign(void* p, size_t size, const void* caller) {
+  const os::LibcAllocator& libc = os::libc_allocator();
+  if (heap_view.small_limit == 0) return libc.realloc(p, size);
+  if (!check_foreign(p, "realloc", caller) || libc.malloc_usable_size == nullptr) return nullptr;
+  void* const moved = allocate(size);
+  if (moved == nullptr) return nullptr;
+  const size_t old_size = libc.malloc_usable_size(p);
+  memcpy(moved, p, old_size < size ? old_size : size);
+  libc.free(p);
+  return moved;
+}
+
+}  // namespace
+
+void* allocate_after_miss(ClassId id) {
+  void* p = magazine_refill(id);
+  if (PM_UNLIKELY(p == nullptr)) {
+    trim_heap(SIZE_MAX);
+    p = magazine_refill(id);
+  }
+  return p;
+}
+
+void* allocate_cold(size_t size) {
+  if (!ready()) return os::libc_allocator().malloc != nullptr ? os::libc_allocator().malloc(size) : nullptr;
+  if (size <= kMaxClassSize) return allocate_small(class_of(size));
+  return allocate_aligned(kSizeStep, size);
+}
+
+void deallocate_cold(void* p, const void* caller) {
+  if (p == nullptr) return;
+  if (!region.contains(p)) {
+    if (heap_view.small_limit == 0) {
+      if (os::libc_allocator().free != nullptr) os::libc_allocator().free(p);
+    } else if (check_foreign(p, "free", caller) && os::libc_allocator().free != nullptr) {
+      os::libc_allocator().free(p);
+    }
+    return;
+  }
+  const ClassId id = class_at(p);
+  if (id != kNoClass) return deallocate_small(p, id, caller);
+  deallocate_large(p, caller);
+}
+
+void deallocate_sized_cold(void* p, size_t size, const void* caller) {
+  if (p != nullptr && region.contains(p)) {
+    const ClassId id = class_at(p);
+    if (id != kNoClass && size > size_class(id).size) return report_sized(p, size, size_class(id).size, caller);
+    void* start = nullptr;
+    if (id == kNoClass && find_large(p, &start) == FreeLarge::done && size > large_size(p)) {
+      return report_sized(p, size, 0, caller);
+    }
+  }
+  deallocate_cold(p, caller);
+}
+
+void* reallocate(void* p, size_t size, const void* caller) {
+  if (p == nullptr) return allocate(size);
+  if (!region.contains(p)) return reallocate_foreign(p, size, caller);
+  const size_t old_size = checked_size(p, "realloc", caller);
+  if (old_size == 0) return nullptr;
+  if (class_at(p) == kNoClass) return reallocate_large(p, old_size, size, caller);
+  // Stays where it is unless it grew out of its class or would waste half of it.
+  if (size <= old_size && size >= old_size / 2) return p;
+  return reallocate_by_copy(p, old_size, size, caller);
+}
+
+void* allocate_aligned(size_t alignment, size_t size) {
+  if (!ready()) return os::libc_allocator().memalign != nullptr ? os::libc_allocator().memalign(alignment, size) : nullptr;
+  const ClassId id = aligned_class_of(size, alignment);
+  if (id != kNoClass) return allocate_small(id);
+  void* p = allocate_large(size, alignment, false);
+  if (PM_UNLIKELY(p == nullptr) && size <= size_t{region.window_granules()} << kGranuleShift) {
+    trim_heap(SIZE_MAX);
+    p = allocate_large(size, alignment, false);
+  }
+  return p;
+}
+
+void* allocate_zeroed(size_t size) {
+  if (PM_LIKELY(size < heap_view.small_limit)) {
+    void* const p = allocate(size);
+    if (PM_LIKELY(p != nullptr)) memset(p, 0, size);
+    return p;
+  }
+  if (!ready()) return os::libc_allocator().calloc != nullptr ? os::libc_allocator().calloc(1, size) : nullptr;
+  if (size <= kMaxClassSize) return allocate_zeroed(size);
+  void* p = allocate_large(size, kSizeStep, true);
+  if (PM_UNLIKELY(p == nullptr) && size <= size_t{region.window_granules()} << kGranuleShift) {
+    trim_heap(SIZE_MAX);
+    p = allocate_large(size, kSizeStep, true);
+  }
+  return p;
+}
+
+size_t usable_size(const void* p, const void* caller) {
+  if (p == nullptr) return 0;
+  if (region.contains(p)) return checked_size(p, "malloc_usable_size", caller);
+  const os::LibcAllocator& libc = os::libc_allocator();
+  if (libc.malloc_usable_size == nullptr) return 0;
+  if (heap_view.small_limit != 0 && !check_foreign(p, "malloc_usable_size", caller)) return 0;
+  return libc.malloc_usable_size(const_cast<void*>(p));
+}
+
+size_t trim_heap(size_t goal) {
+  if (heap_view.small_limit == 0) return 0;
+  magazine_drain_all();
+  slab_trim();
+  return page_trim(goal);
+}
+
+HeapCounters heap_counters() { return {foreign_count(), misuse_count()}; }
+
+}  // namespace pm

@@ -1,0 +1,94 @@
+// The heap: what malloc and free are made of.
+//
+//   allocate(size):   size class by table -> pop this CPU's magazine            (hot)
+//                     empty: refill from depot or slabs                         (cold)
+//                     above the last class: a large object                      (cold)
+//   deallocate(p):    page map -> class; checks; push to this CPU's magazine    (hot)
+//                     full: flush; large, foreign, misuse                       (cold)
+//
+// The hot functions are inlined into the entry points of the malloc ABI. Until the heap is ready `small_limit` and the
+// region's limit are 0, so every call takes the cold path, which starts the heap: no other test is needed.
+//
+// Thread-safe throughout. Failure is nullptr; the callers set errno.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "magazine/magazine.h"
+#include "page/region.h"
+#include "slab/size_class.h"
+
+namespace pm {
+
+struct HeapView {
+  size_t small_limit;  // sizes below it have a class; 0 until the heap is ready
+  bool checked;        // POOLMALLOC_CHECK=default
+};
+extern HeapView heap_view;
+
+// `caller` is an address in the code that called malloc or free, for the one line that reports a misuse.
+PM_COLD void* allocate_cold(size_t size);
+PM_COLD void* allocate_after_miss(ClassId id);
+PM_COLD void deallocate_cold(void* p, const void* caller);
+PM_COLD void deallocate_sized_cold(void* p, size_t size, const void* caller);
+
+// Reallocation, alignment and queries are cold throughout: they copy, or look at records.
+void* reallocate(void* p, size_t size, const void* caller);
+void* allocate_aligned(size_t alignment, size_t size);  // alignment: a power of two
+void* allocate_zeroed(size_t size);
+size_t usable_size(const void* p, const void* caller);
+
+PM_HOT void* allocate(size_t size) {
+  if (PM_LIKELY(size < heap_view.small_limit)) {
+    const ClassId id = class_of(size);
+    void* const p = magazine_pop(id);
+    if (PM_LIKELY(p != nullptr)) return p;
+    return allocate_after_miss(id);
+  }
+  return allocate_cold(size);
+}
+
+PM_HOT void deallocate(void* p, const void* caller) {
+  const size_t offset = address_of(p) - region_view.base;
+  if (PM_LIKELY(offset < region_view.limit)) {
+    const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
+    if (heap_view.checked) {
+      // Not a multiple of the object's size: interior or misaligned. Classes whose slabs are longer than a granule have
+      // divisor 0, and so has class 0; both go to the cold path.
+      const uint32_t divisor = class_table->divisor[id];
+      if (PM_LIKELY(static_cast<uint32_t>(static_cast<uint16_t>(offset)) * divisor < divisor) &&
+          PM_LIKELY(magazine_push<true>(id, p) == Push::done)) {
+        return;
+      }
+    } else if (PM_LIKELY(magazine_push<false>(id, p) == Push::done)) {
+      return;
+    }
+  }
+  deallocate_cold(p, caller);
+}
+
+// With the size that the caller believes the object has. A larger class than the object's is a misuse; a smaller one is
+// what aligned or shrunk objects look like.
+PM_HOT void deallocate_sized(void* p, size_t size, const void* caller) {
+  const size_t offset = address_of(p) - region_view.base;
+  if (PM_LIKELY(offset < region_view.limit && size < heap_view.small_limit)) {
+    const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
+    if (PM_LIKELY(!heap_view.checked || class_of(size) <= id)) return deallocate(p, caller);
+  }
+  deallocate_sized_cold(p, size, caller);
+}
+
+// Brings all layers up, once; provided by the runtime. False if the heap is not to be used: the C library serves then.
+bool start_heap();
+
+// Gives everything that is free back to the system; returns the bytes. For the allocation that would fail otherwise, and
+// for malloc_trim.
+size_t trim_heap(size_t goal);
+
+struct HeapCounters {
+  uint64_t foreign_frees, misuses;
+};
+HeapCounters heap_counters();
+
+}  // namespace pm

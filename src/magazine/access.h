@@ -1,0 +1,119 @@
+// Two ways to reach a CPU's magazines under one contract: restartable sequences on the CPU's own block, or a lock around a
+// block that threads on that CPU share. The slow paths are written once over either.
+//
+//   block(cpu)                              the block, for its layout
+//   push_batch(cpu, class, objects, n)      how many of the first n went in; may be 0
+//   pop_batch(cpu, class, begin, out, n)    how many came out, topmost first; may be 0
+//   set_end(cpu, class, end)                false if it could not be done here and now; afterwards no push past the old
+//                                           end is under way
+//
+// For rseq a call made on another CPU than `cpu` does nothing and returns 0 or false.
+#pragma once
+
+#include "base/lock.h"
+#include "magazine/block.h"
+#include "magazine/rseq_x86_64.h"
+
+namespace pm {
+
+#if PM_HAS_RSEQ
+struct RseqAccess {
+  static uint32_t cpu() { return os::rseq_cpu(); }
+  static CpuBlock& block(uint32_t cpu) {
+    return *reinterpret_cast<CpuBlock*>(magazine_blocks + (size_t{cpu} << kBlockShift));
+  }
+  static uint32_t push_batch(uint32_t cpu, ClassId id, void* const* objects, uint32_t n) {
+    return n == 0 ? 0 : rseq_push_batch(cpu, id, objects, n);
+  }
+  static uint32_t pop_batch(uint32_t cpu, ClassId id, uint32_t begin, void** out, uint32_t n) {
+    return n == 0 ? 0 : rseq_pop_batch(cpu, id, begin, out, n);
+  }
+  static bool set_end(uint32_t cpu, ClassId id, uint16_t end) { return rseq_set_end(cpu, id, end); }
+};
+#endif
+
+// The locked mode: up to kLockedBlocks blocks, chosen by CPU number. Words, ends and slots are atomics only so that the
+// statistics may read them; the lock orders everything else.
+inline constexpr uint32_t kLockedBlocks = 64;
+struct alignas(kCacheLine) BlockLock {
+  Lock lock{LockRank::magazine};
+};
+extern BlockLock block_locks[kLockedBlocks];
+extern char* locked_blocks;
+extern uint32_t locked_block_count;
+
+struct LockedAccess {
+  static uint32_t cpu() { return os::current_cpu() % locked_block_count; }
+  static CpuBlock& block(uint32_t cpu) {
+    return *reinterpret_cast<CpuBlock*>(locked_blocks + (size_t{cpu} << kBlockShift));
+  }
+
+  static void* pop(uint32_t cpu, ClassId id) {
+    Lock& lock = block_locks[cpu].lock;
+    if (lock.held_by_this_thread()) return nullptr;  // a signal handler inside one of these
+    const LockGuard guard(lock);
+    CpuBlock& b = block(cpu);
+    const uint64_t word = b.words[id].load(std::memory_order_relaxed);
+    void* const object = slots_of(b)[word & kTopMask].load(std::memory_order_relaxed);
+    if (object != nullptr) b.words[id].store(word + (uint64_t{1} << kPopsShift) - 1, std::memory_order_relaxed);
+    return object;
+  }
+
+  static Push push(uint32_t cpu, ClassId id, void* p, bool checked) {
+    Lock& lock = block_locks[cpu].lock;
+    if (lock.held_by_this_thread()) return Push::full;
+    const LockGuard guard(lock);
+    CpuBlock& b = block(cpu);
+    const uint64_t word = b.words[id].load(std::memory_order_relaxed);
+    const uint64_t top = word & kTopMask;
+    if (top >= b.ends[id].load(std::memory_order_relaxed)) return Push::full;
+    if (checked) {
+      std::atomic<uint16_t>& recent = b.recent[recent_hash(p)];
+      const uint16_t i = recent.load(std::memory_order_relaxed);
+      if (slots_of(b)[i].load(std::memory_order_relaxed) == p && i <= top) return Push::suspect;
+      recent.store(static_cast<uint16_t>(top + 1), std::memory_order_relaxed);
+    }
+    slots_of(b)[top + 1].store(p, std::memory_order_relaxed);
+    b.words[id].store(word + 1, std::memory_order_relaxed);
+    return Push::done;
+  }
+
+  static uint32_t push_batch(uint32_t cpu, ClassId id, void* const* objects, uint32_t n) {
+    Lock& lock = block_locks[cpu].lock;
+    if (lock.held_by_this_thread()) return 0;
+    const LockGuard guard(lock);
+    CpuBlock& b = block(cpu);
+    const uint64_t word = b.words[id].load(std::memory_order_relaxed);
+    const uint64_t top = word & kTopMask;
+    const uint64_t end = b.ends[id].load(std::memory_order_relaxed);
+    if (top >= end) return 0;
+    if (n > end - top) n = static_cast<uint32_t>(end - top);
+    for (uint32_t i = 0; i < n; ++i) slots_of(b)[top + 1 + i].store(objects[i], std::memory_order_relaxed);
+    b.words[id].store(word + n, std::memory_order_relaxed);
+    return n;
+  }
+
+  static uint32_t pop_batch(uint32_t cpu, ClassId id, uint32_t begin, void** out, uint32_t n) {
+    Lock& lock = block_locks[cpu].lock;
+    if (lock.held_by_this_thread()) return 0;
+    const LockGuard guard(lock);
+    CpuBlock& b = block(cpu);
+    const uint64_t word = b.words[id].load(std::memory_order_relaxed);
+    const uint64_t top = word & kTopMask;
+    if (top <= begin) return 0;
+    if (n > top - begin) n = static_cast<uint32_t>(top - begin);
+    for (uint32_t i = 0; i < n; ++i) out[i] = slots_of(b)[top - i].load(std::memory_order_relaxed);
+    b.words[id].store(word - n, std::memory_order_relaxed);
+    return n;
+  }
+
+  static bool set_end(uint32_t cpu, ClassId id, uint16_t end) {
+    Lock& lock = block_locks[cpu].lock;
+    if (lock.held_by_this_thread()) return false;
+    const LockGuard guard(lock);
+    block(cpu).ends[id].store(end, std::memory_order_relaxed);
+    return true;
+  }
+};
+
+}  // namespace pm

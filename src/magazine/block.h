@@ -1,0 +1,84 @@
+// One CPU's magazines: the layout that the restartable sequences work on.
+//
+// A magazine is a LIFO array of pointers to free objects of one class. All magazines of a CPU lie in one block, at a
+// fixed distance from the next CPU's, so that the CPU number gives the address. Slots are 8 bytes and are named by their
+// index from the start of the block:
+//
+//   slot 0              always zero
+//   words[class]        low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the start
+//   ends[class]         index of the last slot that a push may fill
+//   recent[hash]        slot index where an object with this hash was pushed last (double free check)
+//   slots[begin]        always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
+//   slots[begin+1..]    the objects
+//
+// A fresh block is all zero: top 0 names slot 0, so a pop finds nothing; end 0 lets no push in. A magazine with end 0 is
+// closed: not laid out yet, or being laid out anew or drained by the holder of the layout lock.
+//
+// Who writes what, for a block reached by rseq:
+//   words   a thread on this CPU, in a restartable sequence, by one 64-bit store that commits it; or the holder of the layout
+//           lock while top names slot 0 or the sentinel and end is 0, when no sequence can commit
+//   ends, begin, capacity, next_slot    the holder of the layout lock
+//   slots   a push, above top, before it commits; the holder of the layout lock while the magazine is closed and empty
+//   recent  pushes; a hint
+//   tallies a thread on this CPU outside of sequences: relaxed, increments may be lost when it is preempted
+// A block of the locked mode: everything under the block's lock.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "slab/size_class.h"
+
+namespace pm {
+
+inline constexpr unsigned kBlockShift = 18;
+inline constexpr size_t kBlockStride = size_t{1} << kBlockShift;
+inline constexpr unsigned kRecentBits = 11;
+inline constexpr uint64_t kTopMask = 0xffff;
+inline constexpr unsigned kPopsShift = 16;
+
+struct MagazineTally {
+  std::atomic<uint64_t> refilled;   // objects moved in
+  std::atomic<uint64_t> flushed;    // objects moved out
+  std::atomic<uint32_t> misses;     // pops that found nothing
+  std::atomic<uint32_t> overflows;  // pushes that found no room
+  uint32_t pops_seen;               // low bits of the pop count when the shrinker came by last; layout lock
+  uint16_t begin;                   // this and the next: layout lock to write
+  uint16_t capacity;                // objects it may hold now
+  uint16_t room;                    // objects its array has slots for
+};
+
+struct CpuBlock {
+  uint64_t zero;
+  uint64_t padding[7];
+  std::atomic<uint64_t> words[kMaxClasses];
+  std::atomic<uint16_t> ends[kMaxClasses];
+  std::atomic<uint32_t> next_slot;       // first slot of the block not given to any magazine; layout lock to write
+  std::atomic<uint32_t> capacity_bytes;  // of all magazines: capacity times size; layout lock to write
+  uint32_t shrink_hand;                  // class the shrinker looks at next; layout lock
+  uint32_t reserved[13];
+  MagazineTally tallies[kMaxClasses];
+  std::atomic<uint16_t> recent[1U << kRecentBits];
+};
+
+inline constexpr uint32_t kFirstSlot = sizeof(CpuBlock) / sizeof(void*);
+inline constexpr uint32_t kSlotCount = kBlockStride / sizeof(void*);
+static_assert(kSlotCount <= kTopMask + 1, "slots are named by 16 bits");
+static_assert(sizeof(CpuBlock) % 64 == 0);
+
+// Offsets that the assembly spells out.
+inline constexpr size_t kWordsOffset = offsetof(CpuBlock, words);
+inline constexpr size_t kEndsOffset = offsetof(CpuBlock, ends);
+inline constexpr size_t kRecentOffset = offsetof(CpuBlock, recent);
+static_assert(kWordsOffset == 64 && kEndsOffset == 64 + 8 * kMaxClasses);
+
+inline std::atomic<void*>* slots_of(CpuBlock& block) { return reinterpret_cast<std::atomic<void*>*>(&block); }
+
+// Fibonacci hashing (Knuth, TAOCP 6.4): the multiplier of the assembly in rseq_x86_64.h.
+inline uint32_t recent_hash(const void* p) {
+  constexpr uint64_t kMultiplier = static_cast<uint64_t>(int64_t{-1640531535});
+  return static_cast<uint32_t>((address_of(p) * kMultiplier) >> (64 - kRecentBits));
+}
+
+}  // namespace pm

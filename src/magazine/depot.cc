@@ -1,0 +1,97 @@
+#include "magazine/depot.h"
+
+#include <atomic>
+
+#include "base/index_stack.h"
+#include "os/memory.h"
+#include "page/region.h"
+
+namespace pm {
+namespace {
+
+template <typename T>
+using StdAtomic = std::atomic<T>;
+
+// Owned by whoever popped it; published by the push of the next stack.
+struct alignas(kCacheLine) Batch {
+  std::atomic<uint32_t> next;
+  uint32_t count;
+  void* objects[kMaxBatch];
+};
+
+struct alignas(kCacheLine) ClassDepot {
+  IndexStack<StdAtomic> batches;
+  std::atomic<uint32_t> objects{0};  // a hint for the statistics; relaxed
+};
+
+constexpr uint32_t kBatches = 64 * 1024;
+constexpr uint32_t kBatchesPerCommit = 16;
+
+Table<Batch> table;
+IndexStack<StdAtomic> unused;
+std::atomic<uint32_t> made{0};  // batches whose memory is committed or being so
+ClassDepot depots[kMaxClasses];
+std::atomic<uint64_t> held_bytes{0};  // relaxed: a bound, not an account
+uint64_t limit = 0;
+
+std::atomic<uint32_t>& link_of(uint32_t index) { return table[index].next; }
+
+// A batch record to fill, or kNoIndex.
+uint32_t new_batch() {
+  const uint32_t reused = unused.pop(link_of);
+  if (reused != kNoIndex) return reused;
+  const uint32_t first = made.fetch_add(kBatchesPerCommit, std::memory_order_relaxed);
+  if (first >= kBatches || !table.commit(first, kBatchesPerCommit)) {
+    made.fetch_sub(kBatchesPerCommit, std::memory_order_relaxed);
+    return kNoIndex;
+  }
+  for (uint32_t i = 1; i < kBatchesPerCommit; ++i) unused.push(first + i, link_of);
+  return first;
+}
+
+// Small heaps keep little in the depot: a sixteenth of what is committed, and a floor that makes batches pay at all.
+uint64_t allowed_bytes() {
+  const uint64_t share = region.committed_bytes() / 16;
+  const uint64_t wanted = share < 256 * kKiB ? 256 * kKiB : share;
+  return wanted < limit ? wanted : limit;
+}
+
+}  // namespace
+
+bool depot_init(uint64_t limit_bytes) {
+  limit = limit_bytes;
+  return table.reserve(kBatches);
+}
+
+bool depot_put(ClassId id, void* const* objects, size_t count) {
+  const uint64_t bytes = count * size_class(id).size;
+  if (held_bytes.load(std::memory_order_relaxed) + bytes > allowed_bytes()) return false;
+  const uint32_t index = new_batch();
+  if (index == kNoIndex) return false;
+  Batch& batch = table[index];
+  batch.count = static_cast<uint32_t>(count);
+  for (size_t i = 0; i < count; ++i) batch.objects[i] = objects[i];
+  held_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  depots[id].objects.fetch_add(batch.count, std::memory_order_relaxed);
+  depots[id].batches.push(index, link_of);
+  return true;
+}
+
+size_t depot_take(ClassId id, void** out) {
+  if (depots[id].batches.empty()) return 0;
+  const uint32_t index = depots[id].batches.pop(link_of);
+  if (index == kNoIndex) return 0;
+  Batch& batch = table[index];
+  const size_t count = batch.count;
+  for (size_t i = 0; i < count; ++i) out[i] = batch.objects[i];
+  held_bytes.fetch_sub(count * size_class(id).size, std::memory_order_relaxed);
+  depots[id].objects.fetch_sub(static_cast<uint32_t>(count), std::memory_order_relaxed);
+  unused.push(index, link_of);
+  return count;
+}
+
+uint64_t depot_bytes() { return held_bytes.load(std::memory_order_relaxed); }
+uint64_t depot_objects(ClassId id) { return depots[id].objects.load(std::memory_order_relaxed); }
+size_t depot_table_bytes() { return os::resident_bytes(table.start(), table.reserved_bytes()); }
+
+}  // namespace pm

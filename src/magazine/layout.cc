@@ -1,0 +1,246 @@
+#include "magazine/layout.h"
+
+#include "base/check.h"
+#include "slab/slab.h"
+
+namespace pm {
+
+Lock layout_lock{LockRank::layout};
+uint64_t magazine_budget_bytes = 0;
+LayoutCounters layout_counters;
+
+namespace {
+
+constexpr uint32_t kFirstCapacity = 8;
+
+uint32_t top_of(uint64_t word) { return static_cast<uint32_t>(word & kTopMask); }
+uint64_t with_top(uint64_t word, uint32_t top) { return (word & ~kTopMask) | top; }
+
+uint32_t next_capacity(uint32_t now, const SizeClass& c) {
+  const uint32_t wanted = now == 0 ? kFirstCapacity : now * 2;
+  return wanted < c.magazine_max ? wanted : c.magazine_max;
+}
+
+// Publishes a closed magazine with `count` objects at its new place; see the states in layout.h.
+void open_magazine(CpuBlock& block, ClassId id, uint32_t begin, uint32_t capacity, uint32_t count) {
+  block.tallies[id].begin = static_cast<uint16_t>(begin);
+  block.tallies[id].capacity = static_cast<uint16_t>(capacity);
+  block.tallies[id].room = static_cast<uint16_t>(capacity);
+  const uint64_t word = block.words[id].load(std::memory_order_relaxed);
+  block.words[id].store(with_top(word, begin + count), std::memory_order_release);
+  block.ends[id].store(static_cast<uint16_t>(begin + capacity), std::memory_order_release);
+}
+
+// Halves idle magazines (classes that popped nothing since the hand came by last) until `wanted_bytes` of capacity are
+// gained. False if there were not enough.
+template <typename Access>
+bool take_from_idle(uint32_t cpu, ClassId growing, uint32_t wanted_bytes) {
+  CpuBlock& block = Access::block(cpu);
+  uint32_t gained = 0;
+  for (uint32_t looked = 0; looked < class_table->count && gained < wanted_bytes; ++looked) {
+    block.shrink_hand = block.shrink_hand + 1 < class_table->count ? block.shrink_hand + 1 : 1;
+    const auto id = static_cast<ClassId>(block.shrink_hand);
+    MagazineTally& tally = block.tallies[id];
+    if (id == growing || tally.capacity < 2) continue;
+    const auto pops = static_cast<uint32_t>(block.words[id].load(std::memory_order_relaxed) >> kPopsShift);
+    const bool idle = pops == tally.pops_seen;
+    tally.pops_seen = pops;
+    if (!idle) continue;
+    const uint32_t capacity = tally.capacity / 2U;
+    if (!Access::set_end(cpu, id, static_cast<uint16_t>(tally.begin + capacity))) return false;
+    // What lies above the new end goes to the slabs.
+    void* objects[64];
+    for (;;) {
+      const uint32_t top = top_of(block.words[id].load(std::memory_order_relaxed));
+      if (top <= tally.begin + capacity) break;
+      uint32_t n = top - (tally.begin + capacity);
+      n = Access::pop_batch(cpu, id, tally.begin, objects, n < 64 ? n : 64);
+      if (n == 0) break;
+      tally.flushed.fetch_add(n, std::memory_order_relaxed);
+      slab_deallocate(id, objects, n);
+    }
+    const uint32_t freed = (tally.capacity - capacity) * size_class(id).size;
+    tally.capacity = static_cast<uint16_t>(capacity);
+    block.capacity_bytes.fetch_sub(freed, std::memory_order_relaxed);
+    gained += freed;
+    layout_counters.shrinks.fetch_add(1, std::memory_order_relaxed);
+  }
+  return gained >= wanted_bytes;
+}
+
+// Gives the magazine an array of `capacity` slots behind all others of the block; see the states in layout.h.
+template <typename Access>
+bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
+  CpuBlock& block = Access::block(cpu);
+  MagazineTally& tally = block.tallies[id];
+  const uint32_t old_begin = tally.begin;
+  const uint32_t old_end = old_begin + tally.capacity;
+  uint32_t place = block.next_slot.load(std::memory_order_relaxed);
+  if (place == 0) place = kFirstSlot;
+  if (place + capacity + 1 >= kSlotCount || !Access::set_end(cpu, id, 0)) return false;
+  std::atomic<void*>* const slots = slots_of(block);
+  auto* const array = reinterpret_cast<void**>(slots + place + 1);
+  uint32_t count = 0;
+  if (old_begin != 0) {
+    for (;;) {
+      const uint32_t n = Access::pop_batch(cpu, id, old_begin, array + count, capacity - count);
+      if (n == 0) break;
+      count += n;
+    }
+    if (top_of(block.words[id].load(std::memory_order_acquire)) > old_begin) {
+      // Moved to another CPU half way: what came out goes to the slabs, the magazine opens again where it was.
+      tally.flushed.fetch_add(count, std::memory_order_relaxed);
+      slab_deallocate(id, array, count);
+      block.ends[id].store(static_cast<uint16_t>(old_end), std::memory_order_release);
+      return false;
+    }
+    // The batch came out topmost first.
+    for (uint32_t i = 0; i < count / 2; ++i) {
+      void* const other = array[i];
+      array[i] = array[count - 1 - i];
+      array[count - 1 - i] = other;
+    }
+    // Stale pointers in the abandoned array would look like objects to the double free check.
+    for (uint32_t i = old_begin; i <= old_end; ++i) slots[i].store(nullptr, std::memory_order_relaxed);
+  }
+  block.next_slot.store(place + capacity + 1, std::memory_order_relaxed);
+  open_magazine(block, id, place, capacity, count);
+  return true;
+}
+
+// A magazine that shrank before grows back in the array it has.
+template <typename Access>
+bool widen(uint32_t cpu, ClassId id, uint32_t capacity) {
+  MagazineTally& tally = Access::block(cpu).tallies[id];
+  if (!Access::set_end(cpu, id, static_cast<uint16_t>(tally.begin + capacity))) return false;
+  tally.capacity = static_cast<uint16_t>(capacity);
+  return true;
+}
+
+}  // namespace
+
+template <typename Access>
+void grow_magazine(uint32_t cpu, ClassId id) {
+  const SizeClass& c = size_class(id);
+  CpuBlock& block = Access::block(cpu);
+  if (block.tallies[id].capacity >= c.magazine_max || !layout_lock.try_lock()) return;
+  const uint32_t now = block.tallies[id].capacity;
+  const uint32_t capacity = next_capacity(now, c);
+  const uint32_t more_bytes = (capacity - now) * c.size;
+  const uint64_t after = block.capacity_bytes.load(std::memory_order_relaxed) + more_bytes;
+  // Every class may have a first, small magazine; growth beyond it is what the budget is for.
+  const bool fits = now == 0 || after <= magazine_budget_bytes ||
+                    take_from_idle<Access>(cpu, id, static_cast<uint32_t>(after - magazine_budget_bytes));
+  if (capacity > now && fits) {
+    const bool grown = capacity <= block.tallies[id].room ? widen<Access>(cpu, id, capacity)
+                                                          : relocate<Access>(cpu, id, capacity);
+    if (grown) {
+      block.capacity_bytes.fetch_add(more_bytes, std::memory_order_relaxed);
+      layout_counters.grows.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  layout_lock.unlock();
+}
+
+namespace {
+
+// Objects of a magazine that the caller has closed, to the slabs.
+void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
+  MagazineTally& tally = block.tallies[id];
+  auto* const array = reinterpret_cast<void**>(slots_of(block) + tally.begin + 1);
+  const uint32_t count = top - tally.begin;
+  slab_deallocate(id, array, count);
+  for (uint32_t i = 0; i < count; ++i) array[i] = nullptr;
+  tally.flushed.fetch_add(count, std::memory_order_relaxed);
+}
+
+void drain_locked(uint32_t cpu) {
+  CpuBlock& block = LockedAccess::block(cpu);
+  for (unsigned c = 1; c < class_table->count; ++c) {
+    const auto id = static_cast<ClassId>(c);
+    MagazineTally& tally = block.tallies[id];
+    void* objects[64];
+    while (const uint32_t n = LockedAccess::pop_batch(cpu, id, tally.begin, objects, 64)) {
+      tally.flushed.fetch_add(n, std::memory_order_relaxed);
+      slab_deallocate(id, objects, n);
+    }
+  }
+}
+
+#if PM_HAS_RSEQ
+// Takes a block's magazines away from the CPU they belong to, while it runs.
+//
+//   1. end = 0 for every class, then the fence: no push is under way any more, and none can start.
+//   2. old = exchange(word, top = 0) for every class. A pop that had loaded the word before may still commit over it: its
+//      word (one object less) is then the truth, and ours is lost. Pops that start now read slot 0: null.
+//   3. the fence: every sequence that ran has committed or starts over.
+//   4. A word whose top is still 0 is ours, with the objects of `old`. Any other was overwritten: again from 2.
+bool drain_rseq(uint32_t cpu) {
+  CpuBlock& block = RseqAccess::block(cpu);
+  uint16_t ends[kMaxClasses];
+  uint64_t taken[kMaxClasses];
+  bool pending[kMaxClasses] = {};
+  unsigned left = 0;
+  for (unsigned c = 1; c < class_table->count; ++c) {
+    if (block.tallies[c].begin == 0) continue;
+    ends[c] = block.ends[c].exchange(0, std::memory_order_seq_cst);
+    pending[c] = true;
+    ++left;
+  }
+  if (left == 0) return true;
+  const bool reached = os::fence_rseq();
+  while (reached && left > 0) {
+    for (unsigned c = 1; c < class_table->count; ++c) {
+      if (!pending[c]) continue;
+      uint64_t word = block.words[c].load(std::memory_order_relaxed);
+      if (top_of(word) == block.tallies[c].begin) {  // empty, and no push can change that
+        pending[c] = false;
+        --left;
+        continue;
+      }
+      while (!block.words[c].compare_exchange_weak(word, with_top(word, 0), std::memory_order_seq_cst)) {
+      }
+      taken[c] = word;
+    }
+    // It worked a moment ago. A magazine that could not be settled would have to stay closed.
+    PM_CHECK(left == 0 || os::fence_rseq());
+    for (unsigned c = 1; c < class_table->count; ++c) {
+      if (!pending[c] || top_of(block.words[c].load(std::memory_order_seq_cst)) != 0) continue;
+      pending[c] = false;
+      --left;
+      const auto id = static_cast<ClassId>(c);
+      empty_closed(block, id, top_of(taken[c]));
+      block.words[c].store(with_top(taken[c], block.tallies[c].begin), std::memory_order_release);
+    }
+  }
+  for (unsigned c = 1; c < class_table->count; ++c) {
+    if (block.tallies[c].begin != 0) block.ends[c].store(ends[c], std::memory_order_release);
+  }
+  return reached;
+}
+#endif
+
+}  // namespace
+
+template <>
+bool drain_cpu<LockedAccess>(uint32_t cpu) {
+  drain_locked(cpu);
+  layout_counters.drains.fetch_add(1, std::memory_order_relaxed);
+  return true;
+}
+
+template void grow_magazine<LockedAccess>(uint32_t cpu, ClassId id);
+
+#if PM_HAS_RSEQ
+template <>
+bool drain_cpu<RseqAccess>(uint32_t cpu) {
+  const LockGuard guard(layout_lock);
+  const bool done = drain_rseq(cpu);
+  if (done) layout_counters.drains.fetch_add(1, std::memory_order_relaxed);
+  return done;
+}
+
+template void grow_magazine<RseqAccess>(uint32_t cpu, ClassId id);
+#endif
+
+}  // namespace pm

@@ -1,0 +1,41 @@
+// Laying out magazines inside a block: opening, growing, shrinking, draining.
+//
+// A magazine's array moves when it grows. Whoever does that holds the layout lock (one for the process: it is rare, and
+// taken with try_lock only, so that nobody waits) and goes through these states:
+//
+//   open      end > begin: pushes and pops work
+//   closing   end = 0, stored on the magazine's own CPU (or remotely, followed by the rseq fence): no push can commit.
+//             Pops go on until the magazine is empty
+//   closed    end = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop reads a null
+//             slot, a push finds no room; nothing can commit, so the layout's holder owns word and slots
+//   open      the new word first, then the new end: a push that loads the new end before the word finds the new word
+//             (x86 keeps loads in order and stores in order; the locked mode has its lock)
+//
+// Threads that meet a closed magazine serve themselves from the depot and the slabs.
+#pragma once
+
+#include "magazine/access.h"
+
+namespace pm {
+
+extern Lock layout_lock;
+extern uint64_t magazine_budget_bytes;  // of capacity, per CPU
+
+struct LayoutCounters {
+  std::atomic<uint64_t> grows{0};
+  std::atomic<uint64_t> shrinks{0};
+  std::atomic<uint64_t> drains{0};
+};
+extern LayoutCounters layout_counters;
+
+// Opens the magazine or doubles its capacity, within the class's maximum and the CPU's budget; takes from magazines that
+// stand idle if the budget is used up. Does nothing if another thread is at a layout, or the thread has moved.
+template <typename Access>
+void grow_magazine(uint32_t cpu, ClassId id);
+
+// Moves every object of the CPU's magazines to the slabs, from any thread. Returns false if another CPU's magazines cannot
+// be reached (no membarrier).
+template <typename Access>
+bool drain_cpu(uint32_t cpu);
+
+}  // namespace pm

@@ -1,0 +1,315 @@
+#include "magazine/magazine.h"
+
+#include "base/check.h"
+#include "magazine/depot.h"
+#include "magazine/layout.h"
+#include "os/memory.h"
+#include "slab/slab.h"
+
+#if defined(POOLMALLOC_INJECT)
+extern "C" __attribute__((visibility("default"))) uint64_t pm_inject_delay = 0;
+#endif
+
+namespace pm {
+
+char* magazine_blocks = nullptr;
+uint32_t magazine_cpus = 0;
+BlockLock block_locks[kLockedBlocks];
+char* locked_blocks = nullptr;
+uint32_t locked_block_count = 0;
+
+namespace {
+
+MagazineMode mode = MagazineMode::locked;
+bool uses_mm_cid = false;
+size_t rseq_bytes = 0;
+size_t locked_bytes = 0;
+
+// Relaxed counters of cold events, spread by CPU so that many CPUs do not share a line.
+struct alignas(kCacheLine) Events {
+  std::atomic<uint64_t> refills{0};
+  std::atomic<uint64_t> flushes{0};
+  std::atomic<uint64_t> depot_hits{0};
+  std::atomic<uint64_t> slab_refills{0};
+  std::atomic<uint64_t> direct{0};  // objects that went past the magazines
+};
+constexpr uint32_t kEventCells = 64;
+Events events[kEventCells];
+
+void count(std::atomic<uint64_t> Events::*event, uint64_t n = 1) {
+  (events[os::current_cpu() % kEventCells].*event).fetch_add(n, std::memory_order_relaxed);
+}
+
+// Pointers whose batch was rejected by the slabs, until the heap reports them. Relaxed slots: each is taken once.
+constexpr size_t kMaxRejected = 16;
+std::atomic<void*> rejected[kMaxRejected];
+std::atomic<uint32_t> rejected_count{0};
+
+void note_rejected(void* const* objects, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    for (std::atomic<void*>& slot : rejected) {
+      void* expected = nullptr;
+      if (slot.compare_exchange_strong(expected, objects[i], std::memory_order_relaxed)) {
+        rejected_count.fetch_add(1, std::memory_order_relaxed);
+        break;
+      }
+    }
+  }
+}
+
+void put_away(ClassId id, void** objects, size_t n) {
+  if (n == 0 || (n == size_class(id).batch && depot_put(id, objects, n))) return;
+  note_rejected(objects, slab_deallocate(id, objects, n));
+}
+
+// Up to `wanted` objects from the depot or the slabs; the depot may give up to kMaxBatch whatever is wanted.
+size_t fetch(ClassId id, void** out, size_t wanted) {
+  const size_t from_depot = depot_take(id, out);
+  if (from_depot != 0) {
+    count(&Events::depot_hits);
+    return from_depot;
+  }
+  const size_t n = slab_allocate(id, out, wanted);
+  if (n != 0) count(&Events::slab_refills);
+  return n;
+}
+
+template <typename Access>
+void* refill(ClassId id) {
+  const uint32_t cpu = Access::cpu();
+  MagazineTally& tally = Access::block(cpu).tallies[id];
+  tally.misses.fetch_add(1, std::memory_order_relaxed);
+  grow_magazine<Access>(cpu, id);
+  // A young magazine asks for as much as it holds: a program that wants few objects of a class gets few.
+  const uint32_t batch = size_class(id).batch;
+  const uint32_t wanted = tally.capacity < batch ? tally.capacity : batch;
+  void* objects[kMaxBatch];
+  const size_t n = fetch(id, objects, wanted == 0 ? 1 : wanted);
+  if (n == 0) return nullptr;
+  count(&Events::refills);
+  const auto rest = static_cast<uint32_t>(n - 1);
+  const uint32_t kept = Access::push_batch(cpu, id, objects, rest);
+  tally.refilled.fetch_add(kept, std::memory_order_relaxed);
+  put_away(id, objects + kept, rest - kept);
+  return objects[rest];
+}
+
+template <typename Access>
+void overflow(ClassId id, void* p) {
+  const uint32_t cpu = Access::cpu();
+  MagazineTally& tally = Access::block(cpu).tallies[id];
+  tally.overflows.fetch_add(1, std::memory_order_relaxed);
+  grow_magazine<Access>(cpu, id);
+  if (Access::push_batch(cpu, id, &p, 1) == 0) {
+    void* objects[kMaxBatch];
+    const uint32_t batch = size_class(id).batch;
+    const uint32_t half = (tally.capacity + 1U) / 2;
+    const uint32_t n = Access::pop_batch(cpu, id, tally.begin, objects, batch < half ? batch : half);
+    tally.flushed.fetch_add(n, std::memory_order_relaxed);
+    if (n != 0) count(&Events::flushes);
+    put_away(id, objects, n);
+    if (Access::push_batch(cpu, id, &p, 1) == 0) {
+      count(&Events::direct);
+      put_away(id, &p, 1);
+      return;
+    }
+  }
+  tally.refilled.fetch_add(1, std::memory_order_relaxed);
+}
+
+#if PM_HAS_RSEQ
+// Whether this thread reaches its CPU's block; registers the thread if that is ours to do.
+bool reaches_rseq() {
+  if (os::rseq_cpu() < magazine_cpus) return true;
+  return magazine_cpus != 0 && os::register_this_thread() && os::rseq_cpu() < magazine_cpus;
+}
+#endif
+
+bool holds(const CpuBlock& block, ClassId id, const void* p) {
+  const uint64_t top = block.words[id].load(std::memory_order_relaxed) & kTopMask;
+  std::atomic<void*>* const slots = slots_of(const_cast<CpuBlock&>(block));
+  for (uint64_t i = block.tallies[id].begin + uint64_t{1}; i <= top; ++i) {
+    if (slots[i].load(std::memory_order_relaxed) == p) return true;
+  }
+  return false;
+}
+
+char* reserve_blocks(uint32_t blocks, size_t& bytes) {
+  bytes = size_t{blocks} << kBlockShift;
+  void* const base = os::memory().reserve(0, bytes);
+  if (base == nullptr || !os::memory().commit(address_of(base), bytes)) return nullptr;
+  return static_cast<char*>(base);
+}
+
+template <typename Use>
+void each_block(Use use) {
+#if PM_HAS_RSEQ
+  for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) use(RseqAccess::block(cpu));
+#endif
+  for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) use(LockedAccess::block(cpu));
+}
+
+}  // namespace
+
+bool magazine_init(const MagazineOptions& options) {
+  magazine_budget_bytes = options.magazine_bytes;
+  if (!depot_init(options.depot_bytes)) return false;
+  const uint32_t cpus = os::possible_cpus();
+  // Blocks of the locked mode exist in every process: a thread without rseq may turn up at any time. Untouched, they are
+  // address space only.
+  locked_block_count = cpus < kLockedBlocks ? cpus : kLockedBlocks;
+  locked_blocks = reserve_blocks(locked_block_count, locked_bytes);
+  if (locked_blocks == nullptr) return false;
+  const os::RseqSource source = os::start_rseq(options.allow_rseq, options.use_mm_cid, &uses_mm_cid);
+  if (source == os::RseqSource::none) return true;
+  magazine_blocks = reserve_blocks(cpus, rseq_bytes);
+  if (magazine_blocks == nullptr) return true;
+  os::prepare_fence();
+  magazine_cpus = cpus;
+  mode = MagazineMode::rseq;
+  return true;
+}
+
+MagazineMode magazine_mode() { return mode; }
+bool magazine_uses_mm_cid() { return uses_mm_cid; }
+
+void* magazine_refill(ClassId id) {
+#if PM_HAS_RSEQ
+  if (reaches_rseq()) return refill<RseqAccess>(id);
+#endif
+  void* const object = LockedAccess::pop(LockedAccess::cpu(), id);
+  return object != nullptr ? object : refill<LockedAccess>(id);
+}
+
+Overflow magazine_overflow(ClassId id, void* p, bool checked) {
+#if PM_HAS_RSEQ
+  if (reaches_rseq()) {
+    if (checked && magazine_holds(id, p)) return Overflow::double_free;
+    overflow<RseqAccess>(id, p);
+    return Overflow::done;
+  }
+#endif
+  const uint32_t cpu = LockedAccess::cpu();
+  const Push push = LockedAccess::push(cpu, id, p, checked);
+  if (push == Push::done) return Overflow::done;
+  if (push == Push::suspect && holds(LockedAccess::block(cpu), id, p)) return Overflow::double_free;
+  overflow<LockedAccess>(id, p);
+  return Overflow::done;
+}
+
+bool magazine_holds(ClassId id, const void* p) {
+#if PM_HAS_RSEQ
+  const uint32_t cpu = os::rseq_cpu();
+  if (cpu < magazine_cpus) return holds(RseqAccess::block(cpu), id, p);
+#endif
+  return holds(LockedAccess::block(LockedAccess::cpu()), id, p);
+}
+
+bool magazine_may_hold(ClassId id, const void* p) {
+#if PM_HAS_RSEQ
+  const uint32_t cpu = os::rseq_cpu();
+  CpuBlock& block = cpu < magazine_cpus ? RseqAccess::block(cpu) : LockedAccess::block(LockedAccess::cpu());
+#else
+  CpuBlock& block = LockedAccess::block(LockedAccess::cpu());
+#endif
+  const uint16_t i = block.recent[recent_hash(p)].load(std::memory_order_relaxed);
+  return slots_of(block)[i].load(std::memory_order_relaxed) == p &&
+         i <= (block.words[id].load(std::memory_order_relaxed) & kTopMask);
+}
+
+size_t magazine_take_rejected(void** out, size_t size) {
+  if (rejected_count.load(std::memory_order_relaxed) == 0) return 0;
+  size_t n = 0;
+  for (std::atomic<void*>& slot : rejected) {
+    if (n == size) break;
+    void* const p = slot.exchange(nullptr, std::memory_order_relaxed);
+    if (p == nullptr) continue;
+    rejected_count.fetch_sub(1, std::memory_order_relaxed);
+    out[n++] = p;
+  }
+  return n;
+}
+
+bool magazine_drain_all() {
+  bool all = true;
+#if PM_HAS_RSEQ
+  if (!layout_lock.held_by_this_thread()) {
+    for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) all = drain_cpu<RseqAccess>(cpu) && all;
+  }
+#endif
+  for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) {
+    if (!block_locks[cpu].lock.held_by_this_thread()) all = drain_cpu<LockedAccess>(cpu) && all;
+  }
+  void* objects[kMaxBatch];
+  for (unsigned c = 1; c < class_table->count; ++c) {
+    const auto id = static_cast<ClassId>(c);
+    while (const size_t n = depot_take(id, objects)) note_rejected(objects, slab_deallocate(id, objects, n));
+  }
+  return all;
+}
+
+void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]) {
+  for (MagazineClassStatistics& row : rows) row = {};
+  each_block([&](const CpuBlock& block) {
+    if (block.next_slot.load(std::memory_order_relaxed) == 0) return;  // never used: do not touch its pages
+    for (unsigned id = 1; id < class_table->count; ++id) {
+      const MagazineTally& tally = block.tallies[id];
+      if (tally.begin == 0) continue;
+      const uint64_t word = block.words[id].load(std::memory_order_relaxed);
+      const uint64_t top = word & kTopMask;
+      const uint64_t held = top > tally.begin ? top - tally.begin : 0;
+      const uint64_t pops = word >> kPopsShift;
+      const uint64_t refilled = tally.refilled.load(std::memory_order_relaxed);
+      const uint64_t flushed = tally.flushed.load(std::memory_order_relaxed);
+      MagazineClassStatistics& row = rows[id];
+      row.magazine_objects += held;
+      row.capacity += tally.capacity;
+      row.pops += pops;
+      // What is in came by refills and pushes, what went by pops and flushes.
+      const uint64_t out = held + pops + flushed;
+      row.pushes += out > refilled ? out - refilled : 0;
+      row.misses += tally.misses.load(std::memory_order_relaxed);
+      row.overflows += tally.overflows.load(std::memory_order_relaxed);
+      row.refilled += refilled;
+      row.flushed += flushed;
+    }
+  });
+  for (unsigned id = 1; id < class_table->count; ++id) rows[id].depot_objects = depot_objects(static_cast<ClassId>(id));
+}
+
+MagazineCounters magazine_counters() {
+  MagazineCounters out = {};
+  out.grows = layout_counters.grows.load(std::memory_order_relaxed);
+  out.shrinks = layout_counters.shrinks.load(std::memory_order_relaxed);
+  out.drains = layout_counters.drains.load(std::memory_order_relaxed);
+  for (const Events& cell : events) {
+    out.refills += cell.refills.load(std::memory_order_relaxed);
+    out.flushes += cell.flushes.load(std::memory_order_relaxed);
+    out.depot_hits += cell.depot_hits.load(std::memory_order_relaxed);
+    out.slab_refills += cell.slab_refills.load(std::memory_order_relaxed);
+    out.direct += cell.direct.load(std::memory_order_relaxed);
+  }
+  return out;
+}
+
+size_t magazine_table_bytes() {
+  return os::resident_bytes(address_of(magazine_blocks), rseq_bytes) +
+         os::resident_bytes(address_of(locked_blocks), locked_bytes) + depot_table_bytes();
+}
+
+void magazine_before_fork() {
+  layout_lock.lock();
+  for (uint32_t i = 0; i < locked_block_count; ++i) block_locks[i].lock.lock_for_fork();
+}
+
+void magazine_after_fork_parent() {
+  for (uint32_t i = 0; i < locked_block_count; ++i) block_locks[i].lock.unlock();
+  layout_lock.unlock();
+}
+
+void magazine_after_fork_child() {
+  for (uint32_t i = 0; i < locked_block_count; ++i) block_locks[i].lock.reset_in_child();
+  layout_lock.reset_in_child();
+}
+
+}  // namespace pm

@@ -1,0 +1,85 @@
+// The magazine layer: one object at a time, from and to the CPU's magazine of its class; batches from and to the depot and
+// the slabs when it is empty or full.
+//
+// The hot half is magazine_pop and magazine_push: inline, lock-free, some fifteen instructions. The cold half moves batches.
+// Thread-safe; usable from signal handlers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "magazine/access.h"
+
+namespace pm {
+
+struct MagazineOptions {
+  uint64_t magazine_bytes;  // capacity budget of one CPU
+  uint64_t depot_bytes;
+  bool allow_rseq;
+  bool use_mm_cid;
+};
+
+enum class MagazineMode : uint8_t { rseq, locked };
+
+// False if address space for the blocks is refused. Chooses the mode.
+bool magazine_init(const MagazineOptions& options);
+MagazineMode magazine_mode();
+bool magazine_uses_mm_cid();
+
+// An object of the class, or nullptr: the magazine is empty, or not reachable this way.
+PM_HOT void* magazine_pop(ClassId id) {
+#if PM_HAS_RSEQ
+  return rseq_pop(id);
+#else
+  static_cast<void>(id);
+  return nullptr;
+#endif
+}
+
+// Puts the object into the magazine. Push::suspect only with `checked`: it seems to be there already.
+template <bool kChecked>
+PM_HOT Push magazine_push(ClassId id, void* p) {
+#if PM_HAS_RSEQ
+  if constexpr (kChecked) return rseq_push_checked(id, p);
+  return rseq_push(id, p);
+#else
+  static_cast<void>(id);
+  static_cast<void>(p);
+  return Push::full;
+#endif
+}
+
+// After a pop that returned nothing: an object, with the magazine refilled; nullptr if memory is refused.
+PM_COLD void* magazine_refill(ClassId id);
+
+// After a push that did not succeed: makes room and puts p away. What became of it:
+enum class Overflow : uint8_t { done, double_free };
+PM_COLD Overflow magazine_overflow(ClassId id, void* p, bool checked);
+
+// Whether p lies in a magazine of this CPU now (exact for this CPU if the thread is not moved meanwhile).
+bool magazine_holds(ClassId id, const void* p);
+
+// A quick look that may miss: false means "not seen", true calls for magazine_holds.
+bool magazine_may_hold(ClassId id, const void* p);
+
+// Objects that turned out to be free already when their batch was flushed; the heap reports them. At most `size`.
+size_t magazine_take_rejected(void** out, size_t size);
+
+// Moves all magazines' and the depot's objects to the slabs. Returns false if some CPU could not be reached.
+bool magazine_drain_all();
+
+struct MagazineClassStatistics {
+  uint64_t magazine_objects, depot_objects, capacity, pops, pushes, misses, overflows, refilled, flushed;
+};
+void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]);
+struct MagazineCounters {
+  uint64_t grows, shrinks, drains, refills, flushes, depot_hits, slab_refills, direct;
+};
+MagazineCounters magazine_counters();
+size_t magazine_table_bytes();
+
+void magazine_before_fork();
+void magazine_after_fork_parent();
+void magazine_after_fork_child();
+
+}  // namespace pm

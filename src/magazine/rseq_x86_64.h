@@ -1,0 +1,299 @@
+// The restartable sequences on a CPU's magazines, x86-64.
+//
+// Each runs between a start label and a commit: one store that makes it visible. If the thread is preempted, migrated or
+// interrupted in between, the kernel sends it to the abort label, which starts over. Until the commit nothing is written
+// but slots above top and hints, which nobody reads as objects. So each sequence happens as a whole on one CPU, without
+// a locked instruction (P. Turner and A. Hunter's design; rseq(2)).
+//
+// Rules kept here: the only field of the kernel's area that is written is rseq_cs; the abort handler has a section of its own
+// and the signature before it; every `asm goto` is volatile (g++ 12 drops one whose outputs are unused).
+//
+// The descriptors hold addresses, so they need relocation: no sequence runs before the library is relocated (the heap
+// routes all calls to its cold path until it is ready).
+//
+// PM_INJECT lengthens every sequence between its first load and its commit in the `inject` build, so that preemption
+// inside them is common; it is empty otherwise.
+#pragma once
+
+#include "magazine/block.h"
+#include "os/cpu.h"
+
+#if defined(__x86_64__) && !defined(POOLMALLOC_NO_RSEQ)
+#define PM_HAS_RSEQ 1
+#else
+#define PM_HAS_RSEQ 0
+#endif
+
+namespace pm {
+
+// The blocks of all CPUs, and how many CPUs have one; 0 until the magazines are ready. A CPU number beyond (a thread that
+// is not registered has 0xffffffff or 0xfffffffe) has no block.
+extern char* magazine_blocks;
+extern uint32_t magazine_cpus;
+
+#if defined(POOLMALLOC_INJECT)
+extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequence; the tests vary it
+#define PM_INJECT                                \
+  "  movq pm_inject_delay@GOTPCREL(%%rip), %[t]\n" \
+  "  movq (%[t]), %[t]\n"                        \
+  "71:\n"                                        \
+  "  testq %[t], %[t]\n"                         \
+  "  je 72f\n"                                   \
+  "  decq %[t]\n"                                \
+  "  jmp 71b\n"                                  \
+  "72:\n"
+#else
+#define PM_INJECT ""
+#endif
+
+#if PM_HAS_RSEQ
+
+// The descriptor (struct rseq_cs): labels 1 start, 2 after the commit, 4 abort.
+#define PM_RSEQ_BEGIN                                 \
+  "  .pushsection .data.rel.ro.pm_rseq, \"aw\"\n"     \
+  "  .balign 32\n"                                    \
+  "3:\n"                                              \
+  "  .long 0, 0\n"                                    \
+  "  .quad 1f, 2f - 1f, 4f\n"                         \
+  "  .popsection\n"                                   \
+  "  .pushsection .text.pm_rseq_abort, \"ax\"\n"      \
+  "  .byte 0x0f, 0xb9, 0x3d\n" /* ud1 with the signature as its operand, never executed */ \
+  "  .long 0x53053053\n"                              \
+  "4:\n"                                              \
+  "  jmp 5f\n"                                        \
+  "  .popsection\n"                                   \
+  "5:\n"                                              \
+  "  leaq 3b(%%rip), %[t]\n"                          \
+  "  movq %[t], %%fs:8(%[area])\n"                    \
+  "1:\n"
+
+// block = address of this CPU's block, or out to `label`.
+#define PM_RSEQ_THIS_BLOCK(label)         \
+  "  movl %%fs:(%[cpu]), %k[block]\n"     \
+  "  cmpl %[cpus], %k[block]\n"           \
+  "  jae " label "\n"                     \
+  "  shlq $18, %[block]\n"                \
+  "  addq %[blocks], %[block]\n"
+
+// The block of the CPU `want`, if the thread runs there.
+#define PM_RSEQ_BLOCK_OF(label)           \
+  "  movl %%fs:(%[cpu]), %k[block]\n"     \
+  "  cmpl %[want], %k[block]\n"           \
+  "  jne " label "\n"                     \
+  "  shlq $18, %[block]\n"                \
+  "  addq %[blocks], %[block]\n"
+
+static_assert(kBlockShift == 18);
+
+// pop(class):
+//   block = blocks[cpu]
+//   object = block.slots[top(block.words[class])]
+//   if object == null: return null              (the sentinel: empty or closed)
+//   commit block.words[class]: top - 1, pops + 1   (+ 0xffff)
+PM_HOT void* rseq_pop(ClassId id) {
+  void* object;
+  uint64_t block, word, t;
+  const uint64_t c = id;
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[empty]")
+      "  movq 64(%[block],%[c],8), %[word]\n"
+      PM_INJECT
+      "  movzwl %w[word], %k[t]\n"
+      "  movq (%[block],%[t],8), %[object]\n"
+      "  testq %[object], %[object]\n"
+      "  je %l[empty]\n"
+      "  addq $0xffff, %[word]\n"
+      "  movq %[word], 64(%[block],%[c],8)\n"
+      "2:\n"
+      : [object] "=&r"(object), [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t)
+      : [c] "r"(c), [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus),
+        [blocks] "m"(magazine_blocks)
+      : "memory", "cc"
+      : empty);
+  return object;
+empty:
+  return nullptr;
+}
+
+enum class Push : uint8_t { done, full, suspect };
+
+// push(class, p):
+//   block = blocks[cpu]
+//   end = block.ends[class]                     (before the word: see MagazineLayout in layout.h)
+//   if top(block.words[class]) >= end: return full
+//   block.slots[top + 1] = p
+//   commit block.words[class]: top + 1
+PM_HOT Push rseq_push(ClassId id, void* p) {
+  uint64_t block, word, t;
+  const uint64_t c = id;
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[full]")
+      "  movzwl 1088(%[block],%[c],2), %k[t]\n"
+      "  movq 64(%[block],%[c],8), %[word]\n"
+      "  cmpw %w[t], %w[word]\n"
+      "  jae %l[full]\n"
+      PM_INJECT
+      "  movzwl %w[word], %k[t]\n"
+      "  movq %[p], 8(%[block],%[t],8)\n"
+      "  incq %[word]\n"
+      "  movq %[word], 64(%[block],%[c],8)\n"
+      "2:\n"
+      : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t)
+      : [c] "r"(c), [p] "r"(p), [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset),
+        [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
+      : "memory", "cc"
+      : full);
+  return Push::done;
+full:
+  return Push::full;
+}
+
+// push with the check for double frees, between the test of end and the store:
+//   i = block.recent[hash(p)]
+//   if block.slots[i] == p and i <= top: return suspect    (p seems to lie in the magazine; the caller looks closer)
+//   block.recent[hash(p)] = top + 1
+PM_HOT Push rseq_push_checked(ClassId id, void* p) {
+  uint64_t block, word, t, i;
+  const uint64_t c = id;
+  const uint64_t hash = recent_hash(p);
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[full]")
+      "  movzwl 1088(%[block],%[c],2), %k[t]\n"
+      "  movq 64(%[block],%[c],8), %[word]\n"
+      "  cmpw %w[t], %w[word]\n"
+      "  jae %l[full]\n"
+      PM_INJECT
+      "  movzwl %w[word], %k[t]\n"
+      "  movzwl %c[recent](%[block],%[hash],2), %k[i]\n"
+      "  cmpq %[p], (%[block],%[i],8)\n"
+      "  jne 6f\n"
+      "  cmpl %k[t], %k[i]\n"
+      "  jbe %l[suspect]\n"
+      "6:\n"
+      "  movq %[p], 8(%[block],%[t],8)\n"
+      "  incq %[word]\n"
+      "  movw %w[word], %c[recent](%[block],%[hash],2)\n"
+      "  movq %[word], 64(%[block],%[c],8)\n"
+      "2:\n"
+      : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i)
+      : [c] "r"(c), [p] "r"(p), [hash] "r"(hash), [recent] "i"(kRecentOffset), [area] "r"(os::rseq_area_offset),
+        [cpu] "r"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
+      : "memory", "cc"
+      : full, suspect);
+  return Push::done;
+full:
+  return Push::full;
+suspect:
+  return Push::suspect;
+}
+
+// push_batch(cpu, class, objects, n): returns how many of objects[0..n) went in, the last on top; 0 on another CPU.
+//   room = end - top; n = min(n, room)
+//   block.slots[top+1 .. top+n] = objects[0..n)
+//   commit block.words[class]: top + n
+inline uint32_t rseq_push_batch(uint32_t want, ClassId id, void* const* objects, uint32_t n) {
+  uint64_t block, word, t, i;
+  uint64_t count = n;
+  const uint64_t c = id;
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[full]")
+      "  movzwl 1088(%[block],%[c],2), %k[i]\n"
+      "  movq 64(%[block],%[c],8), %[word]\n"
+      "  movzwl %w[word], %k[t]\n"
+      "  subl %k[t], %k[i]\n"
+      "  jbe %l[full]\n"
+      "  cmpq %[wanted], %[i]\n"
+      "  cmovaq %[wanted], %[i]\n"
+      "  movq %[i], %[count]\n"
+      "  leaq 8(%[block],%[t],8), %[block]\n"
+      "6:\n"
+      "  movq -8(%[objects],%[i],8), %[t]\n"
+      "  movq %[t], -8(%[block],%[i],8)\n"
+      "  decq %[i]\n"
+      "  jne 6b\n"
+      PM_INJECT
+      "  addq %[count], %[word]\n"
+      "  movl %%fs:(%[cpu]), %k[block]\n"
+      "  shlq $18, %[block]\n"
+      "  addq %[blocks], %[block]\n"
+      "  movq %[word], 64(%[block],%[c],8)\n"
+      "2:\n"
+      : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i), [count] "=&r"(count)
+      : [c] "r"(c), [objects] "r"(objects), [wanted] "r"(uint64_t{n}), [want] "m"(want), [area] "r"(os::rseq_area_offset),
+        [cpu] "r"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
+      : "memory", "cc"
+      : full);
+  return static_cast<uint32_t>(count);
+full:
+  return 0;
+}
+
+// pop_batch(cpu, class, out, n): returns how many objects it moved to out, the topmost first; 0 on another CPU.
+//   n = min(n, top - begin)
+//   out[0..n) = block.slots[top], block.slots[top-1], ...
+//   commit block.words[class]: top - n
+// `begin` is constant while the magazine is laid out as the caller saw it; a top outside [begin, ...] means closed.
+inline uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void** out, uint32_t n) {
+  uint64_t block, word, t, i, v;
+  uint64_t count;
+  const uint64_t c = id;
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[empty]")
+      "  movq 64(%[block],%[c],8), %[word]\n"
+      "  movzwl %w[word], %k[i]\n"
+      "  leaq (%[block],%[i],8), %[t]\n"
+      "  subl %[begin], %k[i]\n"
+      "  jbe %l[empty]\n"
+      "  cmpq %[wanted], %[i]\n"
+      "  cmovaq %[wanted], %[i]\n"
+      "  movq %[i], %[count]\n"
+      "  negq %[i]\n"
+      "  leaq (%[out],%[count],8), %[block]\n"
+      "6:\n"
+      "  movq (%[t]), %[v]\n"
+      "  movq %[v], (%[block],%[i],8)\n"
+      "  subq $8, %[t]\n"
+      "  incq %[i]\n"
+      "  jne 6b\n"
+      PM_INJECT
+      "  subq %[count], %[word]\n"
+      "  movl %%fs:(%[cpu]), %k[block]\n"
+      "  shlq $18, %[block]\n"
+      "  addq %[blocks], %[block]\n"
+      "  movq %[word], 64(%[block],%[c],8)\n"
+      "2:\n"
+      : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i), [count] "=&r"(count), [v] "=&r"(v)
+      : [c] "r"(c), [out] "r"(out), [wanted] "r"(uint64_t{n}), [begin] "r"(begin), [want] "m"(want),
+        [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
+      : "memory", "cc"
+      : empty);
+  return static_cast<uint32_t>(count);
+empty:
+  return 0;
+}
+
+// set_end(cpu, class, end): commit block.ends[class]: end. False on another CPU. Afterwards no push that read the old end
+// can commit on this CPU: it was preempted for this thread to run, so it starts over.
+inline bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
+  uint64_t block, t;
+  const uint64_t c = id;
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[elsewhere]")
+      "  movw %w[end], 1088(%[block],%[c],2)\n"
+      "2:\n"
+      : [block] "=&r"(block), [t] "=&r"(t)
+      : [c] "r"(c), [end] "r"(end), [want] "m"(want), [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset),
+        [blocks] "m"(magazine_blocks)
+      : "memory", "cc"
+      : elsewhere);
+  return true;
+elsewhere:
+  return false;
+}
+
+static_assert(kEndsOffset == 1088, "spelled out above");
+static_assert(kWordsOffset == 64, "spelled out above");
+
+#endif  // PM_HAS_RSEQ
+
+}  // namespace pm

@@ -1,0 +1,114 @@
+#include "os/cpu.h"
+
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/auxv.h>
+
+#include <atomic>
+
+#include "base/bits.h"
+#include "os/process.h"
+#include "os/syscall.h"
+
+#ifndef AT_RSEQ_FEATURE_SIZE
+#define AT_RSEQ_FEATURE_SIZE 27
+#endif
+
+// glibc 2.35 and later; absent in older ones, hence weak.
+extern "C" {
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned int __rseq_size __attribute__((weak));
+}
+
+namespace pm::os {
+namespace {
+
+// Ours, for C libraries that register none. Untouched by the kernel unless register_this_thread succeeds.
+thread_local RseqArea own_area __attribute__((tls_model("initial-exec"))) = {0, kNoCpu, 0, 0, 0, 0, 0};
+RseqSource source = RseqSource::none;
+
+char* thread_pointer() { return static_cast<char*>(__builtin_thread_pointer()); }
+
+ptrdiff_t own_area_offset() { return reinterpret_cast<char*>(&own_area) - thread_pointer(); }
+
+RseqArea& active_area() { return *reinterpret_cast<RseqArea*>(thread_pointer() + rseq_area_offset); }
+
+}  // namespace
+
+ptrdiff_t rseq_area_offset = 0;
+ptrdiff_t rseq_cpu_offset = 0;
+
+RseqSource start_rseq(bool allowed, bool use_mm_cid, bool* got_mm_cid) {
+  *got_mm_cid = false;
+  rseq_area_offset = own_area_offset();
+  source = RseqSource::none;
+#if !defined(POOLMALLOC_NO_RSEQ) && defined(__x86_64__)
+  if (allowed) {
+    // A size of 0 says that glibc was told not to register (glibc.pthread.rseq=0) or was refused.
+    if (&__rseq_size != nullptr && __rseq_size != 0) {
+      rseq_area_offset = __rseq_offset;
+      source = active_area().cpu_id < 0x80000000U ? RseqSource::libc : RseqSource::none;
+    }
+    if (source == RseqSource::none) {
+      rseq_area_offset = own_area_offset();
+      source = RseqSource::own;
+      if (!register_this_thread()) source = RseqSource::none;
+    }
+  }
+#else
+  static_cast<void>(allowed);
+#endif
+  rseq_cpu_offset = rseq_area_offset + static_cast<ptrdiff_t>(offsetof(RseqArea, cpu_id));
+  if (use_mm_cid && source != RseqSource::none && getauxval(AT_RSEQ_FEATURE_SIZE) >= offsetof(RseqArea, reserved)) {
+    rseq_cpu_offset = rseq_area_offset + static_cast<ptrdiff_t>(offsetof(RseqArea, mm_cid));
+    *got_mm_cid = true;
+  }
+  return source;
+}
+
+bool register_this_thread() {
+  if (source != RseqSource::own) return false;
+  if (own_area.cpu_id < 0x80000000U) return true;
+  const long result = raw_syscall(SYS_rseq, argument(&own_area), sizeof own_area, 0, kRseqSignature);
+  // Never unregistered: the kernel writes to the area only when it returns to this thread, which ends with its TLS.
+  return !failed(result);
+}
+
+uint32_t possible_cpus() {
+  // "0-1" or "0,2-5": the last number is the highest.
+  char text[256];
+  if (read_small_file("/sys/devices/system/cpu/possible", text, sizeof text) <= 0) return 256;
+  uint32_t highest = 0;
+  uint32_t value = 0;
+  for (const char* p = text; *p != 0; ++p) {
+    if (*p >= '0' && *p <= '9') {
+      value = value * 10 + static_cast<uint32_t>(*p - '0');
+      highest = value > highest ? value : highest;
+    } else {
+      value = 0;
+    }
+  }
+  return highest + 1;
+}
+
+uint32_t current_cpu() {
+  const uint32_t cpu = active_area().cpu_id;
+  if (cpu < 0x80000000U) return cpu;
+  const int answer = sched_getcpu();
+  return answer < 0 ? 0 : static_cast<uint32_t>(answer);
+}
+
+uint32_t rseq_cpu() { return *reinterpret_cast<volatile uint32_t*>(thread_pointer() + rseq_cpu_offset); }
+
+void prepare_fence() { raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0); }
+
+bool fence_rseq() {
+  long result = raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+  if (result == -1 /* EPERM: not registered, as after an exec-like reset */) {
+    prepare_fence();
+    result = raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0);
+  }
+  return !failed(result);
+}
+
+}  // namespace pm::os

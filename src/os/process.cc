@@ -1,0 +1,207 @@
+#include "os/process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "os/syscall.h"
+
+namespace pm::os {
+namespace {
+
+long open_for_reading(const char* path) {
+  return raw_syscall(SYS_openat, AT_FDCWD, argument(path), O_RDONLY | O_CLOEXEC);
+}
+
+uint64_t read_number(const char* path, uint64_t otherwise) {
+  char text[32];
+  if (read_small_file(path, text, sizeof text) <= 0) return otherwise;
+  uint64_t value = 0;
+  const char* p = text;
+  if (*p < '0' || *p > '9') return otherwise;
+  for (; *p >= '0' && *p <= '9'; ++p) value = value * 10 + static_cast<uint64_t>(*p - '0');
+  return value;
+}
+
+// Feeds a file to `use(line)` line by line (without the newline) until it returns true. Lines over 511 bytes are cut.
+template <typename Use>
+void each_line(const char* path, Use use) {
+  const long fd = open_for_reading(path);
+  if (failed(fd)) return;
+  char chunk[2048];
+  char line[512];
+  size_t length = 0;
+  bool done = false;
+  for (;;) {
+    const long n = raw_syscall(SYS_read, fd, argument(chunk), sizeof chunk);
+    if (n == -EINTR) continue;
+    if (n <= 0) break;
+    for (long i = 0; i < n && !done; ++i) {
+      if (chunk[i] != '\n') {
+        if (length < sizeof line - 1) line[length++] = chunk[i];
+        continue;
+      }
+      line[length] = 0;
+      length = 0;
+      done = use(line);
+    }
+    if (done) break;
+  }
+  raw_syscall(SYS_close, fd);
+}
+
+const char* parse_hex(const char* p, uintptr_t& value) {
+  value = 0;
+  for (;; ++p) {
+    if (*p >= '0' && *p <= '9') {
+      value = value * 16 + static_cast<uintptr_t>(*p - '0');
+    } else if (*p >= 'a' && *p <= 'f') {
+      value = value * 16 + static_cast<uintptr_t>(*p - 'a' + 10);
+    } else {
+      return p;
+    }
+  }
+}
+
+// The last field of a maps line: from the first '/' or '[' after the inode on.
+void copy_name(const char* line, char (&name)[128]) {
+  const char* from = strpbrk(line, "/[");
+  if (from == nullptr) from = "";
+  if (*from == '/') from = strrchr(from, '/') + 1;
+  size_t i = 0;
+  for (; from[i] != 0 && i < sizeof name - 1; ++i) name[i] = from[i];
+  name[i] = 0;
+}
+
+}  // namespace
+
+size_t page_size() {
+  // Relaxed by nature: every thread computes the same value.
+  static size_t cached = 0;
+  if (cached == 0) {
+    const unsigned long value = getauxval(AT_PAGESZ);
+    cached = value != 0 ? value : 4096;
+  }
+  return cached;
+}
+
+bool is_secure() { return getauxval(AT_SECURE) != 0; }
+
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  const auto* bytes = reinterpret_cast<const char*>(getauxval(AT_RANDOM));
+  if (bytes != nullptr) {
+    memcpy(&seed, bytes, sizeof seed);
+  } else {
+    seed = monotonic_ns();
+  }
+  return seed;
+}
+
+uint64_t physical_memory() {
+  struct sysinfo info;
+  if (failed(raw_syscall(SYS_sysinfo, argument(&info)))) return uint64_t{4} << 30;
+  return static_cast<uint64_t>(info.totalram) * info.mem_unit;
+}
+
+uint64_t address_space_limit() {
+  rlimit limit{};
+  if (failed(raw_syscall(SYS_prlimit64, 0, RLIMIT_AS, 0, argument(&limit)))) return UINT64_MAX;
+  return limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+}
+
+int overcommit_mode() { return static_cast<int>(read_number("/proc/sys/vm/overcommit_memory", 0)); }
+uint64_t max_map_count() { return read_number("/proc/sys/vm/max_map_count", 65530); }
+
+int process_id() { return static_cast<int>(raw_syscall(SYS_getpid)); }
+int thread_id() { return static_cast<int>(raw_syscall(SYS_gettid)); }
+
+void yield_thread() { raw_syscall(SYS_sched_yield); }
+
+uint64_t monotonic_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+char** environment() { return environ; }
+
+long read_small_file(const char* path, char* buffer, size_t size) {
+  const long fd = open_for_reading(path);
+  if (failed(fd)) return fd;
+  size_t length = 0;
+  long result = 0;
+  while (length < size - 1) {
+    result = raw_syscall(SYS_read, fd, argument(buffer + length), static_cast<long>(size - 1 - length));
+    if (result == -EINTR) continue;
+    if (result <= 0) break;
+    length += static_cast<size_t>(result);
+  }
+  raw_syscall(SYS_close, fd);
+  buffer[length] = 0;
+  return failed(result) ? result : static_cast<long>(length);
+}
+
+long write_all(int fd, const char* data, size_t size) {
+  while (size > 0) {
+    const long n = raw_syscall(SYS_write, fd, argument(data), static_cast<long>(size));
+    if (n == -EINTR) continue;
+    if (failed(n)) return n;
+    data += n;
+    size -= static_cast<size_t>(n);
+  }
+  return 0;
+}
+
+int create_file(const char* path) {
+  return static_cast<int>(
+      raw_syscall(SYS_openat, AT_FDCWD, argument(path), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+}
+
+void close_file(int fd) { raw_syscall(SYS_close, fd); }
+
+int keep_file(int fd) { return static_cast<int>(raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 200)); }
+
+bool find_mapping(uintptr_t address, Mapping& out) {
+  bool found = false;
+  each_line("/proc/self/maps", [&](const char* line) {
+    const char* p = parse_hex(line, out.start);
+    p = parse_hex(p + 1, out.end);
+    if (address < out.start || address >= out.end) return false;
+    out.writable = p[2] == 'w';
+    out.executable = p[3] == 'x';
+    copy_name(p, out.name);
+    found = true;
+    return true;
+  });
+  return found;
+}
+
+uint64_t count_mappings() {
+  uint64_t count = 0;
+  each_line("/proc/self/maps", [&](const char*) {
+    ++count;
+    return false;
+  });
+  return count;
+}
+
+void abort_process() {
+  // As abort(3), but with no lock of libc's: unblock, restore the default, raise in this thread, and never return.
+  uint64_t all = uint64_t{1} << (SIGABRT - 1);
+  raw_syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, argument(&all), 0, sizeof all);
+  raw_syscall(SYS_tgkill, process_id(), thread_id(), SIGABRT);
+  // The host's handler came back: insist.
+  signal(SIGABRT, SIG_DFL);
+  raw_syscall(SYS_tgkill, process_id(), thread_id(), SIGABRT);
+  for (;;) raw_syscall(SYS_exit_group, 134);
+}
+
+}  // namespace pm::os

@@ -1,0 +1,50 @@
+// What the kernel says about this process and this machine, read with raw system calls. Never allocates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pm::os {
+
+// Bytes of an OS page (4, 16 or 64 KiB, by the auxiliary vector).
+size_t page_size();
+bool is_secure();              // AT_SECURE: set-user-id and the like
+uint64_t random_seed();        // from AT_RANDOM
+uint64_t physical_memory();    // bytes of RAM
+uint64_t address_space_limit();  // RLIMIT_AS in bytes, UINT64_MAX if unlimited
+int overcommit_mode();         // vm.overcommit_memory, 0 if unreadable
+uint64_t max_map_count();      // vm.max_map_count, 65530 if unreadable
+int process_id();
+int thread_id();
+void yield_thread();
+uint64_t monotonic_ns();
+// The environment: libc's `environ`.
+char** environment();
+
+// Reads at most size-1 bytes of a small file and ends them with a zero. Returns the length, or -errno.
+long read_small_file(const char* path, char* buffer, size_t size);
+// Writes everything, over short writes and EINTR. Returns 0 or -errno.
+long write_all(int fd, const char* data, size_t size);
+
+// Creates or empties a file for writing (0600, closed on exec). The descriptor, or -errno.
+int create_file(const char* path);
+void close_file(int fd);
+// A copy of a descriptor, out of the way of the program's own (closed on exec), or -errno.
+int keep_file(int fd);
+
+// What is mapped at an address, by /proc/self/maps. `name` gets the file's basename, or "[heap]", "[stack]", or "" for
+// anonymous memory. False if nothing is mapped there.
+struct Mapping {
+  uintptr_t start;
+  uintptr_t end;
+  bool writable;
+  bool executable;
+  char name[128];
+};
+bool find_mapping(uintptr_t address, Mapping& out);
+// Number of mappings of this process now.
+uint64_t count_mappings();
+
+[[noreturn]] void abort_process();
+
+}  // namespace pm::os

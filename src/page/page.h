@@ -1,0 +1,78 @@
+// The page layer: granules for slabs and extents for large objects, out of one region.
+//
+// Granules are divided between a few shards, each with its lock, free extents and slab blocks; a thread starts at its home
+// shard and goes on to the next when that is contended, so that large allocations of many threads do not queue. A huge
+// block belongs to one shard for ever; whoever frees takes the lock of the owner.
+//
+// Slabs are packed into huge blocks, the fullest first, so that sparse blocks drain and whole ones come free; a block
+// without slabs turns into a free extent again.
+//
+// No lock is held across a system call: growing claims its range first, decommitting takes the extents out of the trees
+// first (state busy) and gives them back after.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "page/extents.h"
+#include "page/region.h"
+
+namespace pm {
+
+struct PageOptions {
+  uint64_t reserve_bytes;  // window of the region; 0 chooses
+  uint64_t dirty_bytes;    // free resident bytes kept for reuse
+  bool huge_always;
+  bool huge_auto;
+};
+
+// False if the system refuses even a small region.
+bool page_init(const PageOptions& options);
+
+// A run of `granules` (a power of two, at most a huge block) aligned to its length, or kNoGranule. `clean` as in Extents.
+GranuleIndex allocate_slab_run(uint32_t granules, bool* clean);
+void release_slab_run(GranuleIndex first, uint32_t granules);
+
+// A large object: its bytes rounded up to pages, aligned to `alignment` (a power of two up to kMaxAlignment, at least a
+// granule). nullptr if memory is refused. With `zero` it reads as zero.
+void* allocate_large(size_t bytes, size_t alignment, bool zero);
+
+enum class FreeLarge : uint8_t {
+  done,
+  freed_already,  // free memory
+  slab_gone,      // free memory that slabs were in
+  inside,         // an address inside a live large object
+  not_large,      // nothing large there
+};
+// Frees the large object at `p`, which lies in the region, in a granule of no class. `start` gets the object's address for
+// FreeLarge::inside.
+FreeLarge free_large(void* p, void** start);
+// What is at `p`, without freeing it.
+FreeLarge find_large(const void* p, void** start);
+// Bytes its owner may use; p is a live large object.
+size_t large_size(const void* p);
+// Grows or shrinks in place; false if it cannot (grow: no room behind).
+bool resize_large(void* p, size_t bytes);
+// A larger object with the same content at another place, by moving its pages; nullptr if that does not pay or the system
+// refuses. The old object is freed.
+void* move_large(void* p, size_t bytes);
+
+// Decommits free pages until `goal` bytes are given back; returns the bytes.
+size_t page_trim(size_t goal);
+
+struct PageStatistics {
+  uint64_t committed_bytes, reserved_bytes, dirty_bytes, clean_bytes, table_bytes;
+  uint64_t large_objects, large_bytes, large_allocations, large_frees;
+  uint64_t slab_run_bytes, free_in_blocks_bytes;
+  uint64_t extent_hits, extent_splits, extent_coalesces, largest_free_bytes, free_extent_bytes;
+  uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;
+};
+void page_collect(PageStatistics& out);
+// Debug: every structure of every shard. Takes the locks.
+void page_audit();
+
+void page_before_fork();
+void page_after_fork_parent();
+void page_after_fork_child();
+
+}  // namespace pm

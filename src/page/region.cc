@@ -1,0 +1,142 @@
+#include "page/region.h"
+
+#include "os/process.h"
+
+namespace pm {
+namespace {
+
+// Where windows start: above what programs map by hint, below where the kernel places anything by itself (the bottom-up
+// layout starts at 0x2aaaaaaaa000, everything else lies higher).
+constexpr uintptr_t kLowestWindow = uintptr_t{16} << 40;
+constexpr uint64_t kWindowPlaces = 16 * 1024;  // gibibytes
+constexpr uint64_t kOffsetPlaces = 4 * 1024;   // huge blocks: the heap's first block within the window
+constexpr uint64_t kSmallestWindow = 64 * kMiB;
+constexpr uint64_t kLargestWindow = uint64_t{16} << 40;
+constexpr unsigned kMapTries = 64;
+
+uint64_t choose_window(uint64_t wanted) {
+  if (wanted == 0) {
+    wanted = os::physical_memory() * 8;
+    if (wanted < 64 * kGiB) wanted = 64 * kGiB;
+    // The tables are reserved whole (1 % of the window): a limited address space gets a window of its own size.
+    const uint64_t limit = os::address_space_limit();
+    if (wanted > limit) wanted = limit;
+  }
+  if (wanted < kSmallestWindow) wanted = kSmallestWindow;
+  if (wanted > kLargestWindow) wanted = kLargestWindow;
+  return align_up(wanted, kBlockBytes);
+}
+
+}  // namespace
+
+RegionView region_view = {0, 0, nullptr};
+Region region;
+
+bool Region::init(uint64_t wanted_bytes) {
+  const uint64_t seed = os::random_seed();
+  const bool roomy = os::address_space_limit() == UINT64_MAX;
+  const uint64_t offset_blocks = roomy ? (seed >> 32) % kOffsetPlaces : 0;
+  for (uint64_t window = choose_window(wanted_bytes); window >= kSmallestWindow; window /= 2) {
+    const auto granules = static_cast<uint32_t>((window >> kGranuleShift) + offset_blocks * kBlockGranules);
+    // A refused attempt keeps what it reserved: it is address space only, and the next attempt asks for half.
+    if (!extents_.reserve(granules) || !blocks_.reserve(granules / kBlockGranules) || !page_map_.reserve(granules) ||
+        !page_map_.commit(0, granules) || !blocks_.commit(0, granules / kBlockGranules)) {
+      continue;
+    }
+    window_ = granules;
+    region_view.base = kLowestWindow + (seed % kWindowPlaces) * kGiB;
+    region_view.page_map = page_map_.data();
+    first_ = top_ = static_cast<GranuleIndex>(offset_blocks * kBlockGranules);
+    return true;
+  }
+  return false;
+}
+
+// An eighth of the heap at a time, so that the number of system calls grows with the logarithm of the heap.
+uint32_t Region::chunk_granules(uint32_t wanted) const {
+  const auto needed = static_cast<uint32_t>(align_up(wanted, kBlockGranules));
+  if (strict_) return needed;
+  const size_t eighth = align_up((committed_bytes() >> kGranuleShift) / 8, kBlockGranules);
+  const uint32_t step = eighth < 64 ? 64 : eighth > 1024 ? 1024 : static_cast<uint32_t>(eighth);
+  return needed > step ? needed : step;
+}
+
+bool Region::claim(uint32_t granules, Chunk& chunk) {
+  LockGuard guard(lock_);
+  for (unsigned i = 0; i < returned_count_; ++i) {
+    if (returned_[i].granules < granules) continue;
+    chunk = {returned_[i].first, granules};
+    returned_[i].first += granules;
+    returned_[i].granules -= granules;
+    if (returned_[i].granules == 0) returned_[i] = returned_[--returned_count_];
+    return true;
+  }
+  if (window_ - top_ < granules) return false;
+  chunk = {top_, granules};
+  top_ += granules;
+  return true;
+}
+
+void Region::give_back(const Chunk& chunk) {
+  LockGuard guard(lock_);
+  if (chunk.first + chunk.granules == top_) {
+    top_ = chunk.first;
+  } else if (returned_count_ < kMaxReturned) {
+    returned_[returned_count_++] = chunk;
+  }
+}
+
+bool Region::map(const Chunk& chunk) {
+  if (!extents_.commit(chunk.first, chunk.granules)) return false;
+  const uintptr_t start = address_of(address(chunk.first));
+  const size_t bytes = size_t{chunk.granules} << kGranuleShift;
+  if (os::memory().reserve(start, bytes) == nullptr) return false;
+  if (os::memory().commit(start, bytes)) return true;
+  os::memory().release(start, bytes);
+  return false;
+}
+
+Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
+  const auto needed = static_cast<uint32_t>(align_up(granules, kBlockGranules));
+  Chunk chunk = {0, 0};
+  bool mapped = false;
+  // Ask for a generous chunk, then for what is needed. A place that cannot be mapped may be somebody else's mapping in
+  // our window: step over it. Address space or memory that is used up fails at every place, hence few tries.
+  for (unsigned attempt = 0; attempt < kMapTries && !mapped; ++attempt) {
+    const uint32_t size = attempt == 0 ? chunk_granules(granules) : needed;
+    if (!claim(size, chunk)) break;
+    mapped = map(chunk);
+    if (mapped) break;
+    if (attempt == 0 || !os::is_mapped(address_of(address(chunk.first)), size_t{chunk.granules} << kGranuleShift)) {
+      give_back(chunk);
+      if (attempt > 0) break;
+    }
+  }
+  if (!mapped) {
+    refusals_.fetch_add(1, std::memory_order_relaxed);
+    return {0, 0};
+  }
+  for (uint32_t g = chunk.first; g < chunk.first + chunk.granules; g += kBlockGranules) {
+    block(g).owner.store(static_cast<uint8_t>(shard + 1), std::memory_order_release);
+  }
+  const size_t end = (size_t{chunk.first} + chunk.granules) << kGranuleShift;
+  size_t limit = view_limit();
+  while (limit < end && !__atomic_compare_exchange_n(&region_view.limit, &limit, end, true, __ATOMIC_RELAXED,
+                                                     __ATOMIC_RELAXED)) {
+  }
+  committed_.fetch_add(size_t{chunk.granules} << kGranuleShift, std::memory_order_relaxed);
+  grows_.fetch_add(1, std::memory_order_relaxed);
+  return chunk;
+}
+
+size_t Region::table_bytes() const {
+  return os::resident_bytes(extents_.start(), extents_.reserved_bytes()) +
+         os::resident_bytes(blocks_.start(), blocks_.reserved_bytes()) +
+         os::resident_bytes(page_map_.start(), page_map_.reserved_bytes());
+}
+
+size_t Region::reserved_bytes() const {
+  return committed_bytes() + extents_.reserved_bytes() + blocks_.reserved_bytes() + page_map_.reserved_bytes();
+}
+
+}  // namespace pm

@@ -1,0 +1,135 @@
+// The region: the one window of address space that every object lives in, and the tables that describe it.
+//
+// The window is address space by convention: it starts at a random gibibyte in a part of the address space where the
+// kernel places nothing by itself, and memory is mapped into it chunk by chunk, upward, as the heap grows. So "is it ours"
+// is one subtract and compare, the heap's address space stays as small as its use, RLIMIT_AS is charged only for what is
+// mapped, and neighbouring chunks merge into one kernel mapping. A foreign mapping that happens to lie in the window is
+// stepped over: its granules keep class 0 and state `none`.
+//
+// Tables, all indexed by granule (or huge block):
+//   page map  one byte: the size class of the slab that covers the granule, or 0. Written by whoever owns the granules,
+//             read by every free; a pointer that its thread legally holds names a granule whose byte was published before
+//             the object was handed out.
+//   extents   ExtentRecord, of the shard that owns the huge block (page/extents.h)
+//   blocks    BlockRecord, likewise
+// The slab layer keeps its records in a table of its own, indexed the same way.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/lock.h"
+#include "page/granule.h"
+#include "page/table.h"
+
+namespace pm {
+
+enum class ExtentState : uint8_t {
+  none,   // not the first granule of anything
+  free,   // in its shard's trees
+  busy,   // taken out of the trees by one thread (being decommitted)
+  large,  // a large object
+  slabs,  // a huge block that holds slabs
+};
+
+struct ExtentRecord {
+  // Of the first granule; all guarded by the owning shard's lock but where noted.
+  uint32_t granules;
+  uint32_t left;   // tree links: granule index plus one, 0 for none
+  uint32_t right;
+  uint32_t dirty;  // granules of a free extent that may be resident
+  // Of the last granule of a free extent: its first granule. Read by a neighbour that wants to coalesce.
+  uint32_t head;
+  // Written under the shard's lock with release; free and realloc read it without (acquire) to tell a large object.
+  std::atomic<ExtentState> state;
+  bool moved;      // its pages came by mremap: a kernel mapping of its own
+  uint64_t bytes;  // of a large object: what its owner may use; constant while it lives but for realloc by its owner
+};
+
+struct BlockRecord {
+  uint32_t used;   // of a block that holds slabs: granules that belong to a slab
+  uint32_t dirty;  // granules that may be resident, whoever owns them; exact only for free ones
+  uint32_t next;   // list of blocks with equally many used granules: index plus one
+  uint32_t previous;
+  // Owning shard plus one, 0 until the block is mapped; constant afterwards. The release store in grow() publishes that the
+  // extent records of the block may be touched.
+  std::atomic<uint8_t> owner;
+};
+
+// What the hot path reads. `limit` is 0 until the heap is ready, so that every pointer is foreign before.
+struct RegionView {
+  uintptr_t base;
+  size_t limit;  // bytes above base that are mapped; grows only (relaxed: a holder of an object saw it grow)
+  uint8_t* page_map;
+};
+extern RegionView region_view;
+
+class Region {
+ public:
+  // Reserves the tables. `wanted_bytes` is the size of the window, 0 to choose. False if even a small one is refused.
+  bool init(uint64_t wanted_bytes);
+
+  // Maps at least `granules` (a multiple of a huge block is taken) for `shard`: returns the first granule and the number
+  // mapped, or 0 granules if memory or the window is used up. No lock is held across the system calls.
+  struct Chunk {
+    GranuleIndex first;
+    uint32_t granules;
+  };
+  Chunk grow(uint32_t granules, uint8_t shard);
+
+  ExtentRecord& extent(GranuleIndex g) const { return extents_[g]; }
+  BlockRecord& block(GranuleIndex g) const { return blocks_[g / kBlockGranules]; }
+  BlockRecord& block_at(uint32_t b) const { return blocks_[b]; }
+  bool is_owned_by(GranuleIndex g, uint8_t shard) const {
+    return g < window_ && block(g).owner.load(std::memory_order_acquire) == shard + 1;
+  }
+  void* address(GranuleIndex g) const { return reinterpret_cast<void*>(region_view.base + (size_t{g} << kGranuleShift)); }
+  GranuleIndex granule_of(const void* p) const {
+    return static_cast<GranuleIndex>((address_of(p) - region_view.base) >> kGranuleShift);
+  }
+  bool contains(const void* p) const { return address_of(p) - region_view.base < view_limit(); }
+  size_t view_limit() const { return __atomic_load_n(&region_view.limit, __ATOMIC_RELAXED); }
+
+  // The first granule ever handed out, and one past the last.
+  GranuleIndex first_granule() const { return first_; }
+  GranuleIndex end_granule() const { return static_cast<GranuleIndex>(view_limit() >> kGranuleShift); }
+  uint32_t window_granules() const { return window_; }
+
+  size_t committed_bytes() const { return committed_.load(std::memory_order_relaxed); }
+  size_t table_bytes() const;  // resident bytes of the tables
+  size_t reserved_bytes() const;
+  uint64_t grows() const { return grows_.load(std::memory_order_relaxed); }
+  uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }
+
+  // Bytes at a time: small steps where the kernel charges for every committed byte.
+  void set_strict(bool strict) { strict_ = strict; }
+
+  Lock& lock() { return lock_; }
+
+ private:
+  bool claim(uint32_t granules, Chunk& chunk);
+  void give_back(const Chunk& chunk);
+  bool map(const Chunk& chunk);
+  uint32_t chunk_granules(uint32_t wanted) const;
+
+  Lock lock_{LockRank::region};
+  Table<ExtentRecord> extents_;
+  Table<BlockRecord> blocks_;
+  Table<uint8_t> page_map_;
+  uint32_t window_ = 0;
+  GranuleIndex first_ = 0;
+  GranuleIndex top_ = 0;  // next granule never claimed; guarded by lock_
+  // Claims whose mapping was refused and that could not be taken back because a later claim succeeded; guarded by lock_.
+  static constexpr unsigned kMaxReturned = 32;
+  Chunk returned_[kMaxReturned] = {};
+  unsigned returned_count_ = 0;
+  bool strict_ = false;
+  std::atomic<size_t> committed_{0};
+  std::atomic<uint64_t> grows_{0};
+  std::atomic<uint64_t> refusals_{0};
+};
+
+extern Region region;
+
+}  // namespace pm

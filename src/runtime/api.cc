@@ -1,0 +1,138 @@
+// The public C API (include/poolmalloc/poolmalloc.h) and the report at exit.
+#include <cerrno>
+#include <cstring>
+
+#include "heap/heap.h"
+#include "os/process.h"
+#include "poolmalloc/poolmalloc.h"
+#include "runtime/runtime.h"
+
+#define PM_API extern "C" __attribute__((visibility("default")))
+
+namespace pm {
+namespace {
+
+// One at a time is enough; a second caller waits its turn by trying again. Keeps 17 KiB off the caller's stack.
+Snapshot shared_snapshot;
+Lock snapshot_lock{LockRank::start};
+
+struct Destination {
+  int fd;
+  long error;
+};
+
+void write_to(void* context, const char* data, size_t size) {
+  auto* destination = static_cast<Destination*>(context);
+  if (destination->error == 0) destination->error = os::write_all(destination->fd, data, size);
+}
+
+long write_statistics(int fd, pm_format format) {
+  char buffer[4096];
+  Destination destination = {fd, 0};
+  TextWriter out(buffer, write_to, &destination);
+  const LockGuard guard(snapshot_lock);
+  collect(shared_snapshot);
+  switch (format) {
+    case PM_FORMAT_TEXT: write_text(shared_snapshot, out); break;
+    case PM_FORMAT_JSON: write_json(shared_snapshot, out); break;
+    case PM_FORMAT_OPENMETRICS: write_openmetrics(shared_snapshot, out); break;
+  }
+  out.flush();
+  return destination.error;
+}
+
+// POOLMALLOC_STATS_FILE with %p replaced by the process id.
+void expand_path(const char* pattern, TextWriter& out) {
+  for (const char* p = pattern; *p != 0; ++p) {
+    if (p[0] == '%' && p[1] == 'p') {
+      out.number(static_cast<unsigned>(os::process_id()));
+      ++p;
+    } else {
+      out.character(*p);
+    }
+  }
+}
+
+// Where the report goes without a file: a copy of stderr made at start, because many programs close theirs at exit.
+int kept_stderr = 2;
+
+int open_report() {
+  if (options().stats_file[0] == 0) return kept_stderr;
+  char path[kMaxTextLength + 32];
+  TextWriter out(path);
+  expand_path(options().stats_file, out);
+  const int fd = os::create_file(out.c_str());
+  if (fd >= 0) return fd;
+  char line[kMaxTextLength + 96];
+  TextWriter complaint(line);
+  complaint.text("poolmalloc: cannot write ").text(path).text("; the statistics follow here\n");
+  os::write_all(kept_stderr, complaint.data(), complaint.size());
+  return kept_stderr;
+}
+
+}  // namespace
+
+void report_at_exit() {
+  const Options& o = options();
+  if (o.stats == "0" || os::is_secure() || serving() == Serving::not_started) return;
+  const int fd = open_report();
+  write_statistics(fd, o.stats == "json"          ? PM_FORMAT_JSON
+                       : o.stats == "openmetrics" ? PM_FORMAT_OPENMETRICS
+                                                  : PM_FORMAT_TEXT);
+  if (fd != kept_stderr) os::close_file(fd);
+}
+
+void prepare_report() {
+  if (options().stats == "0" || os::is_secure()) return;
+  const int copy = os::keep_file(2);
+  if (copy >= 0) kept_stderr = copy;
+}
+
+}  // namespace pm
+
+PM_API const char* pm_version(void) { return POOLMALLOC_VERSION; }
+
+PM_API const char* pm_mode(void) {
+  if (!pm::start_heap()) return "passthrough";
+  return pm::magazine_mode() == pm::MagazineMode::rseq ? "rseq" : "locked";
+}
+
+PM_API size_t pm_trim(size_t goal) { return pm::trim_heap(goal); }
+
+PM_API int pm_stats_write(int fd, enum pm_format format) {
+  if (format != PM_FORMAT_TEXT && format != PM_FORMAT_JSON && format != PM_FORMAT_OPENMETRICS) {
+    errno = EINVAL;
+    return -1;
+  }
+  pm::start_heap();
+  const long error = pm::write_statistics(fd, format);
+  if (error == 0) return 0;
+  errno = static_cast<int>(-error);
+  return -1;
+}
+
+PM_API int pm_metric_get(const char* name, unsigned long long* value) {
+  pm::start_heap();
+  const pm::LockGuard guard(pm::snapshot_lock);
+  pm::collect(pm::shared_snapshot);
+  uint64_t found = 0;
+  if (!pm::find_metric(pm::shared_snapshot, name, found)) {
+    errno = ENOENT;
+    return -1;
+  }
+  *value = found;
+  return 0;
+}
+
+PM_API int pm_option_get(const char* name, char* buffer, size_t size, int* is_default) {
+  pm::start_heap();
+  const int index = pm::find_option(name, strlen(name));
+  if (index < 0) {
+    errno = ENOENT;
+    return -1;
+  }
+  bool untouched = false;
+  const size_t length = pm::describe_option(pm::options(), static_cast<size_t>(index), buffer, size, &untouched);
+  if (is_default != nullptr) *is_default = untouched ? 1 : 0;
+  return static_cast<int>(length);
+}

@@ -1,0 +1,135 @@
+// The statistics: every layer's numbers, brought into one Snapshot.
+#include <atomic>
+#include <cstring>
+
+#include "heap/heap.h"
+#include "magazine/depot.h"
+#include "magazine/magazine.h"
+#include "os/process.h"
+#include "page/page.h"
+#include "runtime/runtime.h"
+#include "slab/slab.h"
+
+namespace pm {
+namespace {
+
+std::atomic<uint64_t> fork_children{0};
+
+void collect_classes(Snapshot& out) {
+  static_assert(kMaxClasses <= kMaxSnapshotClasses);
+  SlabClassStatistics slabs[kMaxClasses];
+  MagazineClassStatistics magazines[kMaxClasses];
+  slab_collect(slabs);
+  magazine_collect(magazines);
+  out.class_count = class_table->count - 1;
+  for (uint32_t id = 1; id < class_table->count; ++id) {
+    const SizeClass& c = size_class(static_cast<ClassId>(id));
+    const SlabClassStatistics& slab = slabs[id];
+    const MagazineClassStatistics& magazine = magazines[id];
+    const uint64_t outside = slab.slots - slab.free_slots;
+    const uint64_t cached = magazine.magazine_objects + magazine.depot_objects;
+    // The layers are read one after the other: a batch on its way between them may be seen twice.
+    const uint64_t live = outside > cached ? outside - cached : 0;
+    Snapshot::ClassRow& row = out.classes[id - 1];
+    row.size = c.size;
+    row.live_objects = live;
+    row.magazine_objects = magazine.magazine_objects;
+    row.depot_objects = magazine.depot_objects;
+    row.slabs = slab.slabs;
+    row.slot_capacity = slab.slots;
+    row.hits = magazine.pops + magazine.pushes;
+    row.misses = magazine.misses + magazine.overflows;
+    const uint64_t slab_bytes = slab.slabs * c.slab_granules * kGranuleBytes;
+    out.live_objects += live;
+    out.live_small_bytes += live * c.size;
+    out.magazine_objects += magazine.magazine_objects;
+    out.magazine_bytes += magazine.magazine_objects * c.size;
+    out.magazine_capacity_bytes += magazine.capacity * c.size;
+    out.depot_objects += magazine.depot_objects;
+    out.depot_bytes += magazine.depot_objects * c.size;
+    out.slabs += slab.slabs;
+    out.slab_bytes += slab_bytes;
+    out.slab_free_bytes += slab.free_slots * c.size;
+    out.slab_tail_bytes += slab_bytes - slab.slots * c.size;
+    out.allocations += magazine.pops + magazine.misses;
+    out.frees += magazine.pushes;
+    out.magazine_hits += row.hits;
+    out.magazine_misses += row.misses;
+  }
+}
+
+void collect_pages(Snapshot& out) {
+  PageStatistics pages;
+  page_collect(pages);
+  out.live_large_bytes = pages.large_bytes;
+  out.large_objects = pages.large_objects;
+  out.large_allocations = pages.large_allocations;
+  out.large_frees = pages.large_frees;
+  out.committed_bytes = pages.committed_bytes;
+  out.reserved_bytes = pages.reserved_bytes;
+  out.dirty_bytes = pages.dirty_bytes;
+  out.clean_bytes = pages.clean_bytes;
+  out.huge_advised_bytes = pages.huge_advised_bytes;
+  out.extent_hits = pages.extent_hits;
+  out.extent_splits = pages.extent_splits;
+  out.extent_coalesces = pages.extent_coalesces;
+  out.region_grows = pages.grows;
+  out.decommit_calls = pages.decommit_calls;
+  out.decommitted_bytes = pages.decommitted_bytes;
+  out.commit_failures = pages.refusals;
+  out.mappings = pages.mappings;
+  out.metadata_bytes = pages.table_bytes + slab_table_bytes() + magazine_table_bytes();
+}
+
+uint64_t resident_bytes() {
+  char text[128];
+  if (os::read_small_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
+  const char* p = text;
+  while (*p != 0 && *p != ' ') ++p;
+  uint64_t pages = 0;
+  for (++p; *p >= '0' && *p <= '9'; ++p) pages = pages * 10 + static_cast<uint64_t>(*p - '0');
+  return pages * os::page_size();
+}
+
+}  // namespace
+
+void collect(Snapshot& out) {
+  out = {};
+  out.resident_bytes = resident_bytes();
+  if (serving() != Serving::heap) {
+    strcpy(out.mode, "passthrough");
+    return;
+  }
+  strcpy(out.mode, magazine_mode() == MagazineMode::rseq ? "rseq" : "locked");
+  collect_classes(out);
+  collect_pages(out);
+  out.live_bytes = out.live_small_bytes + out.live_large_bytes;
+  out.live_objects += out.large_objects;
+  out.allocations += out.large_allocations;
+  out.frees += out.large_frees;
+  const MagazineCounters magazine = magazine_counters();
+  out.refills = magazine.refills;
+  out.flushes = magazine.flushes;
+  out.depot_hits = magazine.depot_hits;
+  out.slab_refills = magazine.slab_refills;
+  out.magazine_grows = magazine.grows;
+  out.magazine_shrinks = magazine.shrinks;
+  out.cpu_drains = magazine.drains;
+  const SlabCounters slab = slab_counters();
+  out.slabs_created = slab.created;
+  out.slabs_released = slab.released;
+  const HeapCounters heap = heap_counters();
+  out.foreign_frees = heap.foreign_frees;
+  out.misuses = heap.misuses;
+  out.fork_children = fork_children.load(std::memory_order_relaxed);
+}
+
+void after_fork_child() {
+  if (serving() != Serving::heap) return;
+  page_after_fork_child();
+  slab_after_fork();
+  magazine_after_fork_child();
+  fork_children.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace pm

@@ -1,0 +1,28 @@
+// Starting, forking and describing the allocator as a whole: the order of the layers is here and nowhere else.
+#pragma once
+
+#include "config/options.h"
+#include "metrics/metrics.h"
+
+namespace pm {
+
+// Options in force; filled by start_heap, constant afterwards.
+const Options& options();
+
+enum class Serving : uint8_t { not_started, starting, heap, passthrough };
+Serving serving();
+
+// Called by pthread_atfork: locks of all layers, outermost first; released in reverse.
+void before_fork();
+void after_fork_parent();
+void after_fork_child();
+
+// Fills `out` with the present state. Takes the page layer's locks one by one; allocates nothing.
+void collect(Snapshot& out);
+
+// At load, so that the report at exit has somewhere to go.
+void prepare_report();
+// Writes the report that POOLMALLOC_STATS asks for; at exit.
+void report_at_exit();
+
+}  // namespace pm

@@ -1,0 +1,118 @@
+// Brings the layers up at the first call of the process, which may come from the dynamic linker before any constructor ran:
+// raw system calls, no allocation, no lock of the C library.
+#include <atomic>
+
+#include "heap/heap.h"
+#include "heap/misuse.h"
+#include "magazine/magazine.h"
+#include "os/libc.h"
+#include "os/process.h"
+#include "page/page.h"
+#include "runtime/runtime.h"
+#include "slab/slab.h"
+
+namespace pm {
+namespace {
+
+Options current;
+ClassTable user_classes;  // untouched, hence without pages, unless POOLMALLOC_SIZE_CLASSES is set
+
+// Release by the starter pairs with acquire by everybody who finds the heap started.
+std::atomic<Serving> state{Serving::not_started};
+std::atomic<int> starter{0};
+
+void write_to_stderr(void*, const char* data, size_t size) { os::write_all(2, data, size); }
+
+void say_active(TextWriter& out, const char* mode) {
+  out.text("poolmalloc " POOLMALLOC_VERSION " active in pid ").number(static_cast<unsigned>(os::process_id()));
+  out.text(": ").text(mode).text("\n");
+  out.flush();
+}
+
+bool start_layers() {
+  if (current.size_classes.count > 0) {
+    add_size_classes(current.size_classes.values, current.size_classes.count, user_classes);
+  }
+  const PageOptions page = {.reserve_bytes = current.reserve,
+                            .dirty_bytes = current.dirty_bytes,
+                            .huge_always = current.huge == "always",
+                            .huge_auto = current.huge == "auto"};
+  const MagazineOptions magazine = {.magazine_bytes = current.magazine_bytes,
+                                    .depot_bytes = current.depot_bytes,
+                                    .allow_rseq = !(current.magazine == "locked"),
+                                    .use_mm_cid = current.cpu_index == "mm_cid"};
+  return page_init(page) && slab_init() && magazine_init(magazine);
+}
+
+Serving start() {
+  char buffer[512];
+  TextWriter out(buffer, write_to_stderr);
+  parse_options(os::environment(), os::is_secure(), current, out);
+  out.flush();
+  abort_on_misuse = current.misuse == "abort";
+
+  const char* instrument = nullptr;
+  if (os::is_instrumented(&instrument)) {
+    out.text("poolmalloc: ").text(instrument).text(" is at work here; the C library's allocator serves\n");
+    out.flush();
+    return Serving::passthrough;
+  }
+  if (!current.enabled) return Serving::passthrough;
+  if (!start_layers()) {
+    out.text("poolmalloc: no address space for the heap; the C library's allocator serves\n");
+    out.flush();
+    return Serving::passthrough;
+  }
+  if (current.magazine == "rseq" && magazine_mode() != MagazineMode::rseq) {
+    out.text("poolmalloc: restartable sequences are not to be had here; using locked magazines\n");
+    out.flush();
+  }
+  if (current.cpu_index == "mm_cid" && !magazine_uses_mm_cid()) {
+    out.text("poolmalloc: this kernel offers no concurrency ids; using CPU numbers\n");
+    out.flush();
+  }
+  if (current.verbose) {
+    const bool rseq = magazine_mode() == MagazineMode::rseq;
+    say_active(out, !rseq ? "locked magazines" : magazine_uses_mm_cid() ? "rseq magazines by mm_cid" : "rseq magazines");
+  }
+  heap_view.checked = current.check == "default";
+  // From here on the hot path serves.
+  heap_view.small_limit = kMaxClassSize + 1;
+  return Serving::heap;
+}
+
+}  // namespace
+
+const Options& options() { return current; }
+Serving serving() { return state.load(std::memory_order_acquire); }
+
+bool start_heap() {
+  for (;;) {
+    Serving now = state.load(std::memory_order_acquire);
+    if (now == Serving::heap || now == Serving::passthrough) return now == Serving::heap;
+    if (now == Serving::not_started && state.compare_exchange_strong(now, Serving::starting, std::memory_order_acquire)) {
+      starter.store(os::thread_id(), std::memory_order_relaxed);
+      state.store(start(), std::memory_order_release);
+      continue;
+    }
+    // A signal handler inside the start cannot wait for it: the C library serves that one call.
+    if (starter.load(std::memory_order_relaxed) == os::thread_id()) return false;
+    os::yield_thread();
+  }
+}
+
+void before_fork() {
+  if (serving() != Serving::heap) return;
+  magazine_before_fork();
+  slab_before_fork();
+  page_before_fork();
+}
+
+void after_fork_parent() {
+  if (serving() != Serving::heap) return;
+  page_after_fork_parent();
+  slab_after_fork();
+  magazine_after_fork_parent();
+}
+
+}  // namespace pm

@@ -1,0 +1,272 @@
+#include "slab/slab.h"
+
+#include "base/check.h"
+#include "base/index_stack.h"
+#include "os/cpu.h"
+#include "os/memory.h"
+#include "page/page.h"
+#include "slab/slab_record.h"
+
+namespace pm {
+namespace {
+
+constexpr unsigned kWords = kMaxSlots / 64;
+
+template <typename T>
+using StdAtomic = std::atomic<T>;
+
+// Indexed by the slab's first granule.
+struct alignas(kCacheLine) SlabRecord {
+  std::atomic<uint32_t> next;  // link of the class's stack; see IndexStack
+  SlabCore<StdAtomic, kWords> core;
+};
+
+struct alignas(kCacheLine) ClassSlabs {
+  IndexStack<StdAtomic> partial;
+  // Slabs that a free saw become empty since the last sweep, and how many slabs that sweep kept: hints, relaxed.
+  std::atomic<uint32_t> empties{0};
+  std::atomic<uint32_t> kept{0};
+  // One sweep at a time; whoever finds it set goes without.
+  std::atomic<bool> sweeping{false};
+};
+
+Table<SlabRecord> records;
+ClassSlabs classes[kMaxClasses];
+std::atomic<uint64_t> created{0};
+std::atomic<uint64_t> released{0};
+std::atomic<uint64_t> sweeps{0};
+
+std::atomic<uint32_t>& link_of(uint32_t index) { return records[index].next; }
+
+uintptr_t slab_base(GranuleIndex first) { return region_view.base + (size_t{first} << kGranuleShift); }
+
+void set_page_map(GranuleIndex first, uint32_t granules, ClassId id) {
+  // Relaxed: a thread reads the byte for an object that it was handed after this.
+  for (uint32_t i = 0; i < granules; ++i) __atomic_store_n(&region_view.page_map[first + i], id, __ATOMIC_RELAXED);
+}
+
+// A new slab, active, held by the caller; kNoGranule if memory is refused.
+GranuleIndex create_slab(ClassId id) {
+  const SizeClass& c = size_class(id);
+  bool clean = false;
+  const GranuleIndex first = allocate_slab_run(c.slab_granules, &clean);
+  if (first == kNoGranule) return kNoGranule;
+  if (!records.commit(first, 1)) {
+    release_slab_run(first, c.slab_granules);
+    return kNoGranule;
+  }
+  records[first].core.create(c.slots);
+  set_page_map(first, c.slab_granules, id);
+  created.fetch_add(1, std::memory_order_relaxed);
+  return first;
+}
+
+// The caller holds the empty slab.
+void release_slab(GranuleIndex first, ClassId id) {
+  const SizeClass& c = size_class(id);
+  records[first].core.destroy();
+  set_page_map(first, c.slab_granules, kNoClass);
+  release_slab_run(first, c.slab_granules);
+  released.fetch_add(1, std::memory_order_relaxed);
+}
+
+void give_up(GranuleIndex first, ClassId id) {
+  if (records[first].core.leave()) classes[id].partial.push(first, link_of);
+}
+
+// Takes the whole stack, releases empty slabs but `keep`, and puts the others back so that the fullest is popped first:
+// allocation then fills dense slabs and sparse ones drain. Returns the bytes released.
+size_t sweep(ClassId id, uint32_t keep) {
+  ClassSlabs& slabs = classes[id];
+  if (slabs.sweeping.exchange(true, std::memory_order_acquire)) return 0;
+  slabs.empties.store(0, std::memory_order_relaxed);
+  sweeps.fetch_add(1, std::memory_order_relaxed);
+  const SizeClass& c = size_class(id);
+  constexpr unsigned kBuckets = 8;  // by share of free slots
+  struct Chain {
+    uint32_t first = kNoIndex;
+    uint32_t last = kNoIndex;
+  } buckets[kBuckets];
+  size_t bytes = 0;
+  uint32_t kept = 0;
+  uint32_t at = slabs.partial.take_all();
+  while (at != kNoIndex) {
+    const uint32_t next = link_of(at).load(std::memory_order_relaxed);
+    const uint32_t free_slots = records[at].core.free_slots();
+    if (free_slots == c.slots && keep == 0 && records[at].core.is_empty()) {
+      release_slab(at, id);
+      bytes += c.slab_granules * kGranuleBytes;
+    } else {
+      if (free_slots == c.slots && keep > 0) --keep;
+      Chain& chain = buckets[free_slots * (kBuckets - 1) / c.slots];
+      link_of(at).store(chain.first, std::memory_order_relaxed);
+      if (chain.first == kNoIndex) chain.last = at;
+      chain.first = at;
+      ++kept;
+    }
+    at = next;
+  }
+  for (unsigned b = kBuckets; b-- > 0;) {
+    if (buckets[b].first != kNoIndex) slabs.partial.push_chain(buckets[b].first, buckets[b].last, link_of);
+  }
+  slabs.kept.store(kept, std::memory_order_relaxed);
+  // Release pairs with the acquire exchange above.
+  slabs.sweeping.store(false, std::memory_order_release);
+  return bytes;
+}
+
+// A free saw a slab become empty. A sweep costs as much as there are partial slabs, so it waits until an eighth of them
+// is worth releasing.
+void note_empty(ClassId id) {
+  ClassSlabs& slabs = classes[id];
+  const uint32_t empties = slabs.empties.fetch_add(1, std::memory_order_relaxed) + 1;
+  if (empties > 1 + slabs.kept.load(std::memory_order_relaxed) / 8) sweep(id, 1);
+}
+
+struct Place {
+  GranuleIndex slab;
+  uint32_t slot;
+  bool exact;
+};
+
+Place place_of(const void* p, const SizeClass& c) {
+  const GranuleIndex slab = region.granule_of(p) & ~(c.slab_granules - 1);
+  const auto offset = static_cast<uint32_t>(address_of(p) - slab_base(slab));
+  const uint32_t slot = slot_of(c, offset);
+  return {slab, slot, slot * c.size == offset};
+}
+
+// Sets the bits of one word. False if one was set already: a racing double free.
+bool put_bits(ClassId id, GranuleIndex slab, unsigned word, uint64_t mask) {
+  SlabRecord& r = records[slab];
+  const auto put = r.core.put(word, mask);
+  if (put.revived) classes[id].partial.push(slab, link_of);
+  // From here on the slab may be gone; what follows only looks.
+  if (r.core.word_is_full(word) && r.core.is_empty()) note_empty(id);
+  return !put.double_free;
+}
+
+}  // namespace
+
+bool slab_init() { return records.reserve(region.window_granules()); }
+
+size_t slab_allocate(ClassId id, void** out, size_t wanted) {
+  const SizeClass& c = size_class(id);
+  size_t count = 0;
+  while (count < wanted) {
+    GranuleIndex slab = classes[id].partial.pop(link_of);
+    if (slab != kNoIndex) {
+      records[slab].core.hold();
+    } else {
+      // Rather a short batch than a new slab for its rest.
+      if (count > 0) break;
+      slab = create_slab(id);
+      if (slab == kNoGranule) break;
+    }
+    const uintptr_t base = slab_base(slab);
+    records[slab].core.take(static_cast<uint32_t>(wanted - count), [&](unsigned word, uint64_t mask) {
+      for (; mask != 0; mask &= mask - 1) {
+        const unsigned slot = word * 64 + static_cast<unsigned>(std::countr_zero(mask));
+        out[count++] = reinterpret_cast<void*>(base + size_t{slot} * c.size);
+      }
+    });
+    give_up(slab, id);
+  }
+  for (size_t i = 0; i < count / 2; ++i) {
+    void* const other = out[i];
+    out[i] = out[count - 1 - i];
+    out[count - 1 - i] = other;
+  }
+  return count;
+}
+
+size_t slab_deallocate(ClassId id, void** objects, size_t count) {
+  const SizeClass& c = size_class(id);
+  size_t rejected = 0;
+  for (size_t i = 0; i < count;) {
+    const Place place = place_of(objects[i], c);
+    if (!place.exact || place.slot >= c.slots || records[place.slab].core.is_free(place.slot)) {
+      objects[rejected++] = objects[i++];
+      continue;
+    }
+    // Neighbours in the batch that share the word share the instruction.
+    const unsigned word = place.slot / 64;
+    uint64_t mask = uint64_t{1} << (place.slot % 64);
+    for (++i; i < count; ++i) {
+      const Place other = place_of(objects[i], c);
+      const uint64_t bit = uint64_t{1} << (other.slot % 64);
+      if (other.slab != place.slab || other.slot / 64 != word || !other.exact || other.slot >= c.slots ||
+          (mask & bit) != 0 || records[other.slab].core.is_free(other.slot)) {
+        break;
+      }
+      mask |= bit;
+    }
+    if (!put_bits(id, place.slab, word, mask)) objects[rejected++] = objects[i - 1];
+  }
+  return rejected;
+}
+
+size_t slab_trim() {
+  size_t bytes = 0;
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    if (!classes[id].partial.empty()) bytes += sweep(static_cast<ClassId>(id), 0);
+  }
+  return bytes;
+}
+
+SlotPlace slab_find(const void* p) {
+  const ClassId id = class_at(p);
+  const SizeClass& c = size_class(id);
+  const Place place = place_of(p, c);
+  if (place.slot >= c.slots) return {id, nullptr, false, false};
+  void* const object = reinterpret_cast<void*>(slab_base(place.slab) + size_t{place.slot} * c.size);
+  return {id, object, place.exact, records[place.slab].core.is_free(place.slot)};
+}
+
+void slab_collect(SlabClassStatistics (&rows)[kMaxClasses]) {
+  for (SlabClassStatistics& row : rows) row = {};
+  for (GranuleIndex g = region.first_granule(); g < region.end_granule();) {
+    const ClassId id = __atomic_load_n(&region_view.page_map[g], __ATOMIC_RELAXED);
+    if (id == kNoClass) {
+      ++g;
+      continue;
+    }
+    const SizeClass& c = size_class(id);
+    const GranuleIndex slab = g & ~(c.slab_granules - 1);
+    ++rows[id].slabs;
+    rows[id].slots += c.slots;
+    rows[id].free_slots += records[slab].core.free_slots();
+    g = slab + c.slab_granules;
+  }
+}
+
+SlabCounters slab_counters() {
+  return {created.load(std::memory_order_relaxed), released.load(std::memory_order_relaxed),
+          sweeps.load(std::memory_order_relaxed)};
+}
+
+size_t slab_table_bytes() { return os::resident_bytes(records.start(), records.reserved_bytes()); }
+
+void slab_audit() {
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    for (uint32_t at = classes[id].partial.peek(); at != kNoIndex; at = link_of(at).load(std::memory_order_relaxed)) {
+      PM_CHECK(records[at].core.state() == SlabState::partial);
+      PM_CHECK(records[at].core.slots() == size_class(static_cast<ClassId>(id)).slots);
+      PM_CHECK(region_view.page_map[at] == id);
+    }
+  }
+}
+
+// A sweep has a class's whole stack in hand: wait until none is under way, and let none start. (Bounded, should this very
+// thread have been interrupted inside one: the child then misses the slabs in hand, which is memory, not safety.)
+void slab_before_fork() {
+  for (ClassSlabs& slabs : classes) {
+    for (unsigned i = 0; i < 1000000 && slabs.sweeping.exchange(true, std::memory_order_acquire); ++i) os::pause_cpu();
+  }
+}
+
+void slab_after_fork() {
+  for (ClassSlabs& slabs : classes) slabs.sweeping.store(false, std::memory_order_release);
+}
+
+}  // namespace pm
