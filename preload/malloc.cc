@@ -26,6 +26,14 @@ inline void* checked(void* p) { return PM_LIKELY(p != nullptr) ? p : out_of_memo
 PM_COLD void* allocate_or_errno(size_t size) { return checked(pm::allocate_cold(size)); }
 PM_COLD void* refill_or_errno(pm::ClassId id) { return checked(pm::allocate_after_miss(id)); }
 
+// Jumped to from the hot functions, so that the return address is that of their caller.
+PM_COLD void free_slowly(void* p) { pm::deallocate_cold(p, PM_CALLER); }
+PM_COLD void free_sized_slowly(void* p, size_t size) { pm::deallocate_sized_cold(p, size, PM_CALLER); }
+
+inline void free_with_size(void* p, size_t size) {
+  if (PM_UNLIKELY(!pm::deallocate_sized_fast(p, size))) free_sized_slowly(p, size);
+}
+
 bool is_alignment(size_t alignment) { return pm::is_power_of_two(alignment); }
 
 void* aligned(size_t alignment, size_t size) {
@@ -40,14 +48,16 @@ void* aligned(size_t alignment, size_t size) {
 PM_ABI void* malloc(size_t size) {
   if (PM_LIKELY(size < pm::heap_view.small_limit)) {
     const pm::ClassId id = pm::class_of(size);
-    void* const p = pm::magazine_pop(id);
-    if (PM_LIKELY(p != nullptr)) return p;
+    void* p;
+    if (PM_LIKELY(pm::magazine_pop(id, p))) return p;
     return refill_or_errno(id);
   }
   return allocate_or_errno(size);
 }
 
-PM_ABI void free(void* p) { pm::deallocate(p, PM_CALLER); }
+PM_ABI void free(void* p) {
+  if (PM_UNLIKELY(!pm::deallocate_fast(p))) free_slowly(p);
+}
 
 PM_ABI void* calloc(size_t count, size_t size) {
   size_t bytes;
@@ -121,9 +131,9 @@ PM_ABI size_t malloc_good_size(size_t size) {
   return size > PTRDIFF_MAX ? size : pm::align_up(size, pm::os::page_size());
 }
 
-PM_ABI void free_sized(void* p, size_t size) { pm::deallocate_sized(p, size, PM_CALLER); }
-PM_ABI void free_aligned_sized(void* p, size_t, size_t size) { pm::deallocate_sized(p, size, PM_CALLER); }
-PM_ABI void sdallocx(void* p, size_t size, int) { pm::deallocate_sized(p, size, PM_CALLER); }
+PM_ABI void free_sized(void* p, size_t size) { free_with_size(p, size); }
+PM_ABI void free_aligned_sized(void* p, size_t, size_t size) { free_with_size(p, size); }
+PM_ABI void sdallocx(void* p, size_t size, int) { free_with_size(p, size); }
 
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmissing-attributes"  // what the target promises, the alias keeps

@@ -79,18 +79,30 @@ PM_COLD void* insist_nothrow(size_t size, size_t alignment) {
 
 PM_HOT void* make(size_t size) {
   if (PM_LIKELY(size < pm::heap_view.small_limit)) {
-    void* const p = pm::magazine_pop(pm::class_of(size));
-    if (PM_LIKELY(p != nullptr)) return p;
+    void* p;
+    if (PM_LIKELY(pm::magazine_pop(pm::class_of(size), p))) return p;
   }
   return insist(size, 1);
 }
 
 PM_HOT void* make_nothrow(size_t size) {
   if (PM_LIKELY(size < pm::heap_view.small_limit)) {
-    void* const p = pm::magazine_pop(pm::class_of(size));
-    if (PM_LIKELY(p != nullptr)) return p;
+    void* p;
+    if (PM_LIKELY(pm::magazine_pop(pm::class_of(size), p))) return p;
   }
   return insist_nothrow(size, 1);
+}
+
+// Jumped to from the hot functions, so that the return address is that of their caller.
+PM_COLD void drop_slowly(void* p) { pm::deallocate_cold(p, PM_CALLER); }
+PM_COLD void drop_sized_slowly(void* p, size_t size) { pm::deallocate_sized_cold(p, size, PM_CALLER); }
+
+PM_HOT void drop(void* p) {
+  if (PM_UNLIKELY(!pm::deallocate_fast(p))) drop_slowly(p);
+}
+
+PM_HOT void drop_sized(void* p, size_t size) {
+  if (PM_UNLIKELY(!pm::deallocate_sized_fast(p, size))) drop_sized_slowly(p, size);
 }
 
 }  // namespace
@@ -108,23 +120,23 @@ PM_OPERATOR void* operator new[](size_t size, std::align_val_t a, const std::not
   return insist_nothrow(size, static_cast<size_t>(a));
 }
 
-PM_OPERATOR void operator delete(void* p) noexcept { pm::deallocate(p, PM_CALLER); }
-PM_OPERATOR void operator delete[](void* p) noexcept { pm::deallocate(p, PM_CALLER); }
-PM_OPERATOR void operator delete(void* p, const std::nothrow_t&) noexcept { pm::deallocate(p, PM_CALLER); }
-PM_OPERATOR void operator delete[](void* p, const std::nothrow_t&) noexcept { pm::deallocate(p, PM_CALLER); }
-PM_OPERATOR void operator delete(void* p, size_t size) noexcept { pm::deallocate_sized(p, size, PM_CALLER); }
-PM_OPERATOR void operator delete[](void* p, size_t size) noexcept { pm::deallocate_sized(p, size, PM_CALLER); }
-PM_OPERATOR void operator delete(void* p, std::align_val_t) noexcept { pm::deallocate(p, PM_CALLER); }
-PM_OPERATOR void operator delete[](void* p, std::align_val_t) noexcept { pm::deallocate(p, PM_CALLER); }
+PM_OPERATOR void operator delete(void* p) noexcept { drop(p); }
+PM_OPERATOR void operator delete[](void* p) noexcept { drop(p); }
+PM_OPERATOR void operator delete(void* p, const std::nothrow_t&) noexcept { drop(p); }
+PM_OPERATOR void operator delete[](void* p, const std::nothrow_t&) noexcept { drop(p); }
+PM_OPERATOR void operator delete(void* p, size_t size) noexcept { drop_sized(p, size); }
+PM_OPERATOR void operator delete[](void* p, size_t size) noexcept { drop_sized(p, size); }
+PM_OPERATOR void operator delete(void* p, std::align_val_t) noexcept { drop(p); }
+PM_OPERATOR void operator delete[](void* p, std::align_val_t) noexcept { drop(p); }
 PM_OPERATOR void operator delete(void* p, size_t size, std::align_val_t) noexcept {
-  pm::deallocate_sized(p, size, PM_CALLER);
+  drop_sized(p, size);
 }
 PM_OPERATOR void operator delete[](void* p, size_t size, std::align_val_t) noexcept {
-  pm::deallocate_sized(p, size, PM_CALLER);
+  drop_sized(p, size);
 }
 PM_OPERATOR void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  pm::deallocate(p, PM_CALLER);
+  drop(p);
 }
 PM_OPERATOR void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  pm::deallocate(p, PM_CALLER);
+  drop(p);
 }

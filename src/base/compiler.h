@@ -18,4 +18,8 @@
 // Hot: on the path of every malloc and free, inlined into it. Cold: never inlined, laid out apart.
 #define PM_HOT __attribute__((always_inline)) inline
 #define PM_COLD __attribute__((noinline, cold))
+// On a variable that several files share: tells the compiler that it is not another library's, so that one instruction
+// reaches it. (-fvisibility=hidden speaks for definitions only.)
+#define PM_SHARED __attribute__((visibility("hidden")))
+
 #define PM_NOINLINE __attribute__((noinline))

@@ -17,8 +17,8 @@ namespace {
 bool ready() { return PM_LIKELY(heap_view.small_limit != 0) || start_heap(); }
 
 void* allocate_small(ClassId id) {
-  void* const p = magazine_pop(id);
-  return p != nullptr ? p : allocate_after_miss(id);
+  void* p;
+  return magazine_pop(id, p) ? p : allocate_after_miss(id);
 }
 
 void report_rejected(const void* caller) {

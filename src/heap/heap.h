@@ -25,7 +25,7 @@ struct HeapView {
   size_t small_limit;  // sizes below it have a class; 0 until the heap is ready
   bool checked;        // POOLMALLOC_CHECK=default
 };
-extern HeapView heap_view;
+extern PM_SHARED HeapView heap_view;
 
 // `caller` is an address in the code that called malloc or free, for the one line that reports a misuse.
 PM_COLD void* allocate_cold(size_t size);
@@ -42,41 +42,34 @@ size_t usable_size(const void* p, const void* caller);
 PM_HOT void* allocate(size_t size) {
   if (PM_LIKELY(size < heap_view.small_limit)) {
     const ClassId id = class_of(size);
-    void* const p = magazine_pop(id);
-    if (PM_LIKELY(p != nullptr)) return p;
+    void* p;
+    if (PM_LIKELY(magazine_pop(id, p))) return p;
     return allocate_after_miss(id);
   }
   return allocate_cold(size);
 }
 
-PM_HOT void deallocate(void* p, const void* caller) {
+// False if the cold function has to take over.
+PM_HOT bool deallocate_fast(void* p) {
   const size_t offset = address_of(p) - region_view.base;
-  if (PM_LIKELY(offset < region_view.limit)) {
-    const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
-    if (heap_view.checked) {
-      // Not a multiple of the object's size: interior or misaligned. Classes whose slabs are longer than a granule have
-      // divisor 0, and so has class 0; both go to the cold path.
-      const uint32_t divisor = class_table->divisor[id];
-      if (PM_LIKELY(static_cast<uint32_t>(static_cast<uint16_t>(offset)) * divisor < divisor) &&
-          PM_LIKELY(magazine_push<true>(id, p) == Push::done)) {
-        return;
-      }
-    } else if (PM_LIKELY(magazine_push<false>(id, p) == Push::done)) {
-      return;
-    }
-  }
-  deallocate_cold(p, caller);
+  if (PM_UNLIKELY(offset >= region_view.limit)) return false;
+  const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
+  if (PM_UNLIKELY(!heap_view.checked)) return magazine_push<false>(id, p) == Push::done;
+  return magazine_push<true>(id, p) == Push::done;
 }
 
 // With the size that the caller believes the object has. A larger class than the object's is a misuse; a smaller one is
 // what aligned or shrunk objects look like.
-PM_HOT void deallocate_sized(void* p, size_t size, const void* caller) {
+PM_HOT bool deallocate_sized_fast(void* p, size_t size) {
   const size_t offset = address_of(p) - region_view.base;
-  if (PM_LIKELY(offset < region_view.limit && size < heap_view.small_limit)) {
-    const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
-    if (PM_LIKELY(!heap_view.checked || class_of(size) <= id)) return deallocate(p, caller);
-  }
-  deallocate_sized_cold(p, size, caller);
+  if (PM_UNLIKELY(offset >= region_view.limit || size >= heap_view.small_limit)) return false;
+  const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
+  if (PM_UNLIKELY(heap_view.checked && class_of(size) > id)) return false;
+  return deallocate_fast(p);
+}
+
+inline void deallocate(void* p, const void* caller) {
+  if (PM_UNLIKELY(!deallocate_fast(p))) deallocate_cold(p, caller);
 }
 
 // Brings all layers up, once; provided by the runtime. False if the heap is not to be used: the C library serves then.

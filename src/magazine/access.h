@@ -38,9 +38,9 @@ inline constexpr uint32_t kLockedBlocks = 64;
 struct alignas(kCacheLine) BlockLock {
   Lock lock{LockRank::magazine};
 };
-extern BlockLock block_locks[kLockedBlocks];
-extern char* locked_blocks;
-extern uint32_t locked_block_count;
+extern PM_SHARED BlockLock block_locks[kLockedBlocks];
+extern PM_SHARED char* locked_blocks;
+extern PM_SHARED uint32_t locked_block_count;
 
 struct LockedAccess {
   static uint32_t cpu() { return os::current_cpu() % locked_block_count; }
@@ -66,12 +66,12 @@ struct LockedAccess {
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
-    if (top >= b.ends[id].load(std::memory_order_relaxed)) return Push::full;
+    if (top >= b.limits[id].end.load(std::memory_order_relaxed)) return Push::full;
     if (checked) {
       std::atomic<uint16_t>& recent = b.recent[recent_hash(p)];
-      const uint16_t i = recent.load(std::memory_order_relaxed);
-      if (slots_of(b)[i].load(std::memory_order_relaxed) == p && i <= top) return Push::suspect;
-      recent.store(static_cast<uint16_t>(top + 1), std::memory_order_relaxed);
+      const uint32_t i = recent.load(std::memory_order_relaxed);
+      if (i < top && slots_of(b)[i + 1].load(std::memory_order_relaxed) == p) return Push::suspect;
+      recent.store(static_cast<uint16_t>(top), std::memory_order_relaxed);
     }
     slots_of(b)[top + 1].store(p, std::memory_order_relaxed);
     b.words[id].store(word + 1, std::memory_order_relaxed);
@@ -85,7 +85,7 @@ struct LockedAccess {
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
-    const uint64_t end = b.ends[id].load(std::memory_order_relaxed);
+    const uint64_t end = b.limits[id].end.load(std::memory_order_relaxed);
     if (top >= end) return 0;
     if (n > end - top) n = static_cast<uint32_t>(end - top);
     for (uint32_t i = 0; i < n; ++i) slots_of(b)[top + 1 + i].store(objects[i], std::memory_order_relaxed);
@@ -111,7 +111,7 @@ struct LockedAccess {
     Lock& lock = block_locks[cpu].lock;
     if (lock.held_by_this_thread()) return false;
     const LockGuard guard(lock);
-    block(cpu).ends[id].store(end, std::memory_order_relaxed);
+    block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
     return true;
   }
 };

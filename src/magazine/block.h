@@ -6,8 +6,9 @@
 //
 //   slot 0              always zero
 //   words[class]        low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the start
-//   ends[class]         index of the last slot that a push may fill
-//   recent[hash]        slot index where an object with this hash was pushed last (double free check)
+//   limits[class].end   index of the last slot that a push may fill
+//   limits[class].divisor   the class's multiplier for the test of interior pointers (slab/size_class.h); 0: ask the cold path
+//   recent[hash]        index below the slot where an object with this hash was pushed last (double free check)
 //   slots[begin]        always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
 //   slots[begin+1..]    the objects
 //
@@ -17,7 +18,7 @@
 // Who writes what, for a block reached by rseq:
 //   words   a thread on this CPU, in a restartable sequence, by one 64-bit store that commits it; or the holder of the layout
 //           lock while top names slot 0 or the sentinel and end is 0, when no sequence can commit
-//   ends, begin, capacity, next_slot    the holder of the layout lock
+//   end, begin, capacity, next_slot    the holder of the layout lock
 //   slots   a push, above top, before it commits; the holder of the layout lock while the magazine is closed and empty
 //   recent  pushes; a hint
 //   tallies a thread on this CPU outside of sequences: relaxed, increments may be lost when it is preempted
@@ -32,7 +33,7 @@
 
 namespace pm {
 
-inline constexpr unsigned kBlockShift = 18;
+inline constexpr unsigned kBlockShift = 19;
 inline constexpr size_t kBlockStride = size_t{1} << kBlockShift;
 inline constexpr unsigned kRecentBits = 11;
 inline constexpr uint64_t kTopMask = 0xffff;
@@ -49,11 +50,17 @@ struct MagazineTally {
   uint16_t room;                    // objects its array has slots for
 };
 
+struct MagazineLimits {
+  std::atomic<uint16_t> end;
+  uint16_t unused;
+  uint32_t divisor;
+};
+
 struct CpuBlock {
   uint64_t zero;
   uint64_t padding[7];
   std::atomic<uint64_t> words[kMaxClasses];
-  std::atomic<uint16_t> ends[kMaxClasses];
+  MagazineLimits limits[kMaxClasses];
   std::atomic<uint32_t> next_slot;       // first slot of the block not given to any magazine; layout lock to write
   std::atomic<uint32_t> capacity_bytes;  // of all magazines: capacity times size; layout lock to write
   uint32_t shrink_hand;                  // class the shrinker looks at next; layout lock
@@ -69,13 +76,13 @@ static_assert(sizeof(CpuBlock) % 64 == 0);
 
 // Offsets that the assembly spells out.
 inline constexpr size_t kWordsOffset = offsetof(CpuBlock, words);
-inline constexpr size_t kEndsOffset = offsetof(CpuBlock, ends);
+inline constexpr size_t kLimitsOffset = offsetof(CpuBlock, limits);
 inline constexpr size_t kRecentOffset = offsetof(CpuBlock, recent);
-static_assert(kWordsOffset == 64 && kEndsOffset == 64 + 8 * kMaxClasses);
+static_assert(kWordsOffset == 64 && kLimitsOffset == 64 + 8 * kMaxClasses);
 
 inline std::atomic<void*>* slots_of(CpuBlock& block) { return reinterpret_cast<std::atomic<void*>*>(&block); }
 
-// Fibonacci hashing (Knuth, TAOCP 6.4): the multiplier of the assembly in rseq_x86_64.h.
+// Fibonacci hashing (Knuth, TAOCP 6.4).
 inline uint32_t recent_hash(const void* p) {
   constexpr uint64_t kMultiplier = static_cast<uint64_t>(int64_t{-1640531535});
   return static_cast<uint32_t>((address_of(p) * kMultiplier) >> (64 - kRecentBits));

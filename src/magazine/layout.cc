@@ -26,9 +26,10 @@ void open_magazine(CpuBlock& block, ClassId id, uint32_t begin, uint32_t capacit
   block.tallies[id].begin = static_cast<uint16_t>(begin);
   block.tallies[id].capacity = static_cast<uint16_t>(capacity);
   block.tallies[id].room = static_cast<uint16_t>(capacity);
+  block.limits[id].divisor = class_table->divisor[id];
   const uint64_t word = block.words[id].load(std::memory_order_relaxed);
   block.words[id].store(with_top(word, begin + count), std::memory_order_release);
-  block.ends[id].store(static_cast<uint16_t>(begin + capacity), std::memory_order_release);
+  block.limits[id].end.store(static_cast<uint16_t>(begin + capacity), std::memory_order_release);
 }
 
 // Halves idle magazines (classes that popped nothing since the hand came by last) until `wanted_bytes` of capacity are
@@ -91,7 +92,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
       // Moved to another CPU half way: what came out goes to the slabs, the magazine opens again where it was.
       tally.flushed.fetch_add(count, std::memory_order_relaxed);
       slab_deallocate(id, array, count);
-      block.ends[id].store(static_cast<uint16_t>(old_end), std::memory_order_release);
+      block.limits[id].end.store(static_cast<uint16_t>(old_end), std::memory_order_release);
       return false;
     }
     // The batch came out topmost first.
@@ -171,10 +172,13 @@ void drain_locked(uint32_t cpu) {
 // Takes a block's magazines away from the CPU they belong to, while it runs.
 //
 //   1. end = 0 for every class, then the fence: no push is under way any more, and none can start.
-//   2. old = exchange(word, top = 0) for every class. A pop that had loaded the word before may still commit over it: its
-//      word (one object less) is then the truth, and ours is lost. Pops that start now read slot 0: null.
+//   2. old = exchange(word, top = 0) for every class. Pops that start now read slot 0: null.
 //   3. the fence: every sequence that ran has committed or starts over.
-//   4. A word whose top is still 0 is ours, with the objects of `old`. Any other was overwritten: again from 2.
+//   4. One pop may have been under way in 2, past its look at the slot. Its commit adds 0xffff to the word:
+//        after the exchange, to ours: top is 0xffff now. It took the topmost object of `old`; the rest is ours.
+//        around the exchange (read before, written after): top is old's less one. Ours is lost: again from 2.
+//      No commit: top is still 0, and all objects of `old` are ours.
+//      (Slot 0xffff belongs to no magazine and is null, as slot 0 is, so meanwhile other pops find nothing.)
 bool drain_rseq(uint32_t cpu) {
   CpuBlock& block = RseqAccess::block(cpu);
   uint16_t ends[kMaxClasses];
@@ -183,7 +187,7 @@ bool drain_rseq(uint32_t cpu) {
   unsigned left = 0;
   for (unsigned c = 1; c < class_table->count; ++c) {
     if (block.tallies[c].begin == 0) continue;
-    ends[c] = block.ends[c].exchange(0, std::memory_order_seq_cst);
+    ends[c] = block.limits[c].end.exchange(0, std::memory_order_seq_cst);
     pending[c] = true;
     ++left;
   }
@@ -205,16 +209,18 @@ bool drain_rseq(uint32_t cpu) {
     // It worked a moment ago. A magazine that could not be settled would have to stay closed.
     PM_CHECK(left == 0 || os::fence_rseq());
     for (unsigned c = 1; c < class_table->count; ++c) {
-      if (!pending[c] || top_of(block.words[c].load(std::memory_order_seq_cst)) != 0) continue;
+      if (!pending[c]) continue;
+      const uint64_t word = block.words[c].load(std::memory_order_seq_cst);
+      const bool popped = top_of(word) == kTopMask;
+      if (top_of(word) != 0 && !popped) continue;
       pending[c] = false;
       --left;
-      const auto id = static_cast<ClassId>(c);
-      empty_closed(block, id, top_of(taken[c]));
-      block.words[c].store(with_top(taken[c], block.tallies[c].begin), std::memory_order_release);
+      empty_closed(block, static_cast<ClassId>(c), top_of(taken[c]) - (popped ? 1 : 0));
+      block.words[c].store(with_top(word, block.tallies[c].begin), std::memory_order_release);
     }
   }
   for (unsigned c = 1; c < class_table->count; ++c) {
-    if (block.tallies[c].begin != 0) block.ends[c].store(ends[c], std::memory_order_release);
+    if (block.tallies[c].begin != 0) block.limits[c].end.store(ends[c], std::memory_order_release);
   }
   return reached;
 }

@@ -18,15 +18,15 @@
 
 namespace pm {
 
-extern Lock layout_lock;
-extern uint64_t magazine_budget_bytes;  // of capacity, per CPU
+extern PM_SHARED Lock layout_lock;
+extern PM_SHARED uint64_t magazine_budget_bytes;  // of capacity, per CPU
 
 struct LayoutCounters {
   std::atomic<uint64_t> grows{0};
   std::atomic<uint64_t> shrinks{0};
   std::atomic<uint64_t> drains{0};
 };
-extern LayoutCounters layout_counters;
+extern PM_SHARED LayoutCounters layout_counters;
 
 // Opens the magazine or doubles its capacity, within the class's maximum and the CPU's budget; takes from magazines that
 // stand idle if the budget is used up. Does nothing if another thread is at a layout, or the thread has moved.

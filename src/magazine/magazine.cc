@@ -184,8 +184,9 @@ void* magazine_refill(ClassId id) {
 Overflow magazine_overflow(ClassId id, void* p, bool checked) {
 #if PM_HAS_RSEQ
   if (reaches_rseq()) {
-    if (checked && magazine_holds(id, p)) return Overflow::double_free;
-    overflow<RseqAccess>(id, p);
+    if (checked && magazine_may_hold(id, p) && magazine_holds(id, p)) return Overflow::double_free;
+    // A suspect that was none: the magazine may well have room.
+    if (rseq_push(id, p) != Push::done) overflow<RseqAccess>(id, p);
     return Overflow::done;
   }
 #endif
@@ -212,9 +213,9 @@ bool magazine_may_hold(ClassId id, const void* p) {
 #else
   CpuBlock& block = LockedAccess::block(LockedAccess::cpu());
 #endif
-  const uint16_t i = block.recent[recent_hash(p)].load(std::memory_order_relaxed);
-  return slots_of(block)[i].load(std::memory_order_relaxed) == p &&
-         i <= (block.words[id].load(std::memory_order_relaxed) & kTopMask);
+  const uint32_t i = block.recent[recent_hash(p)].load(std::memory_order_relaxed);
+  return i < (block.words[id].load(std::memory_order_relaxed) & kTopMask) &&
+         slots_of(block)[i + 1].load(std::memory_order_relaxed) == p;
 }
 
 size_t magazine_take_rejected(void** out, size_t size) {

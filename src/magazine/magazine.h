@@ -26,13 +26,14 @@ bool magazine_init(const MagazineOptions& options);
 MagazineMode magazine_mode();
 bool magazine_uses_mm_cid();
 
-// An object of the class, or nullptr: the magazine is empty, or not reachable this way.
-PM_HOT void* magazine_pop(ClassId id) {
+// An object of the class into `out`; false if the magazine is empty, or not reachable this way.
+PM_HOT bool magazine_pop(ClassId id, void*& out) {
 #if PM_HAS_RSEQ
-  return rseq_pop(id);
+  return rseq_pop(id, out);
 #else
   static_cast<void>(id);
-  return nullptr;
+  static_cast<void>(out);
+  return false;
 #endif
 }
 

@@ -28,22 +28,24 @@ namespace pm {
 
 // The blocks of all CPUs, and how many CPUs have one; 0 until the magazines are ready. A CPU number beyond (a thread that
 // is not registered has 0xffffffff or 0xfffffffe) has no block.
-extern char* magazine_blocks;
-extern uint32_t magazine_cpus;
+extern PM_SHARED char* magazine_blocks;
+extern PM_SHARED uint32_t magazine_cpus;
 
 #if defined(POOLMALLOC_INJECT)
 extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequence; the tests vary it
-#define PM_INJECT                                \
-  "  movq pm_inject_delay@GOTPCREL(%%rip), %[t]\n" \
-  "  movq (%[t]), %[t]\n"                        \
-  "71:\n"                                        \
-  "  testq %[t], %[t]\n"                         \
-  "  je 72f\n"                                   \
-  "  decq %[t]\n"                                \
-  "  jmp 71b\n"                                  \
+#define PM_INJECT                                    \
+  "  movq pm_inject_delay@GOTPCREL(%%rip), %%r11\n" \
+  "  movq (%%r11), %%r11\n"                         \
+  "71:\n"                                           \
+  "  testq %%r11, %%r11\n"                          \
+  "  je 72f\n"                                      \
+  "  decq %%r11\n"                                  \
+  "  jmp 71b\n"                                     \
   "72:\n"
+#define PM_INJECT_CLOBBERS , "r11"
 #else
 #define PM_INJECT ""
+#define PM_INJECT_CLOBBERS
 #endif
 
 #if PM_HAS_RSEQ
@@ -63,122 +65,131 @@ extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequ
   "  jmp 5f\n"                                        \
   "  .popsection\n"                                   \
   "5:\n"                                              \
-  "  leaq 3b(%%rip), %[t]\n"                          \
-  "  movq %[t], %%fs:8(%[area])\n"                    \
+  "  movq %[area], %[t]\n"                            \
+  "  leaq 3b(%%rip), %[block]\n"                      \
+  "  movq %[block], %%fs:8(%[t])\n"                   \
+  "  movq %[cpu], %[t]\n"                             \
   "1:\n"
 
 // block = address of this CPU's block, or out to `label`.
 #define PM_RSEQ_THIS_BLOCK(label)         \
-  "  movl %%fs:(%[cpu]), %k[block]\n"     \
+  "  movl %%fs:(%[t]), %k[block]\n"       \
   "  cmpl %[cpus], %k[block]\n"           \
   "  jae " label "\n"                     \
-  "  shlq $18, %[block]\n"                \
+  "  shlq $19, %[block]\n"                \
   "  addq %[blocks], %[block]\n"
 
 // The block of the CPU `want`, if the thread runs there.
 #define PM_RSEQ_BLOCK_OF(label)           \
-  "  movl %%fs:(%[cpu]), %k[block]\n"     \
+  "  movl %%fs:(%[t]), %k[block]\n"       \
   "  cmpl %[want], %k[block]\n"           \
   "  jne " label "\n"                     \
-  "  shlq $18, %[block]\n"                \
+  "  shlq $19, %[block]\n"                \
   "  addq %[blocks], %[block]\n"
 
-static_assert(kBlockShift == 18);
+static_assert(kBlockShift == 19);
 
 // pop(class):
 //   block = blocks[cpu]
 //   object = block.slots[top(block.words[class])]
-//   if object == null: return null              (the sentinel: empty or closed)
+//   if object == null: return false             (the sentinel: empty or closed)
 //   commit block.words[class]: top - 1, pops + 1   (+ 0xffff)
-PM_HOT void* rseq_pop(ClassId id) {
+PM_HOT bool rseq_pop(ClassId id, void*& out) {
   void* object;
-  uint64_t block, word, t;
+  uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(
       PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[empty]")
-      "  movq 64(%[block],%[c],8), %[word]\n"
-      PM_INJECT
-      "  movzwl %w[word], %k[t]\n"
+      "  movzwl 64(%[block],%[c],8), %k[t]\n"
       "  movq (%[block],%[t],8), %[object]\n"
+      PM_INJECT
       "  testq %[object], %[object]\n"
       "  je %l[empty]\n"
-      "  addq $0xffff, %[word]\n"
-      "  movq %[word], 64(%[block],%[c],8)\n"
+      "  addq $0xffff, 64(%[block],%[c],8)\n"
       "2:\n"
-      : [object] "=&r"(object), [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t)
-      : [c] "r"(c), [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus),
+      : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t)
+      : [c] "r"(c), [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus),
         [blocks] "m"(magazine_blocks)
-      : "memory", "cc"
+      : "memory", "cc" PM_INJECT_CLOBBERS
       : empty);
-  return object;
+  out = object;
+  return true;
 empty:
-  return nullptr;
+  return false;
 }
 
 enum class Push : uint8_t { done, full, suspect };
 
 // push(class, p):
 //   block = blocks[cpu]
-//   end = block.ends[class]                     (before the word: see MagazineLayout in layout.h)
+//   end = block.limits[class].end
 //   if top(block.words[class]) >= end: return full
 //   block.slots[top + 1] = p
 //   commit block.words[class]: top + 1
+//
+// end is loaded before the word: see "open" in layout.h.
+//
+// The commits are instructions that read, add and write (one instruction, so a sequence cannot be split there). Only a drain
+// from another CPU writes the word besides; what it makes of a pop that commits across its exchange is told in layout.cc.
 PM_HOT Push rseq_push(ClassId id, void* p) {
-  uint64_t block, word, t;
+  uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(
       PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[full]")
-      "  movzwl 1088(%[block],%[c],2), %k[t]\n"
-      "  movq 64(%[block],%[c],8), %[word]\n"
-      "  cmpw %w[t], %w[word]\n"
+      "  movzwl 1088(%[block],%[c],8), %k[t]\n"
+      "  cmpw %w[t], 64(%[block],%[c],8)\n"
+      "  movzwl 64(%[block],%[c],8), %k[t]\n"
       "  jae %l[full]\n"
       PM_INJECT
-      "  movzwl %w[word], %k[t]\n"
       "  movq %[p], 8(%[block],%[t],8)\n"
-      "  incq %[word]\n"
-      "  movq %[word], 64(%[block],%[c],8)\n"
+      "  incq 64(%[block],%[c],8)\n"
       "2:\n"
-      : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t)
-      : [c] "r"(c), [p] "r"(p), [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset),
+      : [block] "=&r"(block), [t] "=&r"(t)
+      : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset),
         [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
-      : "memory", "cc"
+      : "memory", "cc" PM_INJECT_CLOBBERS
       : full);
   return Push::done;
 full:
   return Push::full;
 }
 
-// push with the check for double frees, between the test of end and the store:
+// push with checks, between the test of end and the store:
+//   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)
+//   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot tell)
 //   i = block.recent[hash(p)]
-//   if block.slots[i] == p and i <= top: return suspect    (p seems to lie in the magazine; the caller looks closer)
-//   block.recent[hash(p)] = top + 1
+//   if block.slots[i + 1] == p and i < top: return suspect    (p seems to lie in the magazine)
+//   block.recent[hash(p)] = top
+// The caller looks closer at a suspect.
 PM_HOT Push rseq_push_checked(ClassId id, void* p) {
-  uint64_t block, word, t, i;
+  uint64_t block, t, i;
   const uint64_t c = id;
   const uint64_t hash = recent_hash(p);
   asm volatile goto(
       PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[full]")
-      "  movzwl 1088(%[block],%[c],2), %k[t]\n"
-      "  movq 64(%[block],%[c],8), %[word]\n"
-      "  cmpw %w[t], %w[word]\n"
+      "  movzwl %w[p], %k[t]\n"
+      "  imull 1092(%[block],%[c],8), %k[t]\n"
+      "  cmpl 1092(%[block],%[c],8), %k[t]\n"
+      "  jae %l[suspect]\n"
+      "  movzwl 1088(%[block],%[c],8), %k[i]\n"
+      "  movzwl 64(%[block],%[c],8), %k[t]\n"
+      "  cmpl %k[i], %k[t]\n"
       "  jae %l[full]\n"
       PM_INJECT
-      "  movzwl %w[word], %k[t]\n"
       "  movzwl %c[recent](%[block],%[hash],2), %k[i]\n"
-      "  cmpq %[p], (%[block],%[i],8)\n"
+      "  cmpq %[p], 8(%[block],%[i],8)\n"
       "  jne 6f\n"
       "  cmpl %k[t], %k[i]\n"
-      "  jbe %l[suspect]\n"
+      "  jb %l[suspect]\n"
       "6:\n"
       "  movq %[p], 8(%[block],%[t],8)\n"
-      "  incq %[word]\n"
-      "  movw %w[word], %c[recent](%[block],%[hash],2)\n"
-      "  movq %[word], 64(%[block],%[c],8)\n"
+      "  movw %w[t], %c[recent](%[block],%[hash],2)\n"
+      "  incq 64(%[block],%[c],8)\n"
       "2:\n"
-      : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i)
-      : [c] "r"(c), [p] "r"(p), [hash] "r"(hash), [recent] "i"(kRecentOffset), [area] "r"(os::rseq_area_offset),
-        [cpu] "r"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
-      : "memory", "cc"
+      : [block] "=&r"(block), [t] "=&r"(t), [i] "=&r"(i)
+      : [c] "r"(c), [p] "r"(p), [hash] "r"(hash), [recent] "i"(kRecentOffset), [area] "m"(os::rseq_area_offset),
+        [cpu] "m"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
+      : "memory", "cc" PM_INJECT_CLOBBERS
       : full, suspect);
   return Push::done;
 full:
@@ -197,7 +208,7 @@ inline uint32_t rseq_push_batch(uint32_t want, ClassId id, void* const* objects,
   const uint64_t c = id;
   asm volatile goto(
       PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[full]")
-      "  movzwl 1088(%[block],%[c],2), %k[i]\n"
+      "  movzwl 1088(%[block],%[c],8), %k[i]\n"
       "  movq 64(%[block],%[c],8), %[word]\n"
       "  movzwl %w[word], %k[t]\n"
       "  subl %k[t], %k[i]\n"
@@ -213,15 +224,15 @@ inline uint32_t rseq_push_batch(uint32_t want, ClassId id, void* const* objects,
       "  jne 6b\n"
       PM_INJECT
       "  addq %[count], %[word]\n"
-      "  movl %%fs:(%[cpu]), %k[block]\n"
-      "  shlq $18, %[block]\n"
+      "  movl %[want], %k[block]\n"
+      "  shlq $19, %[block]\n"
       "  addq %[blocks], %[block]\n"
       "  movq %[word], 64(%[block],%[c],8)\n"
       "2:\n"
       : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i), [count] "=&r"(count)
-      : [c] "r"(c), [objects] "r"(objects), [wanted] "r"(uint64_t{n}), [want] "m"(want), [area] "r"(os::rseq_area_offset),
-        [cpu] "r"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
-      : "memory", "cc"
+      : [c] "r"(c), [objects] "r"(objects), [wanted] "r"(uint64_t{n}), [want] "m"(want), [area] "m"(os::rseq_area_offset),
+        [cpu] "m"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
+      : "memory", "cc" PM_INJECT_CLOBBERS
       : full);
   return static_cast<uint32_t>(count);
 full:
@@ -257,41 +268,41 @@ inline uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void**
       "  jne 6b\n"
       PM_INJECT
       "  subq %[count], %[word]\n"
-      "  movl %%fs:(%[cpu]), %k[block]\n"
-      "  shlq $18, %[block]\n"
+      "  movl %[want], %k[block]\n"
+      "  shlq $19, %[block]\n"
       "  addq %[blocks], %[block]\n"
       "  movq %[word], 64(%[block],%[c],8)\n"
       "2:\n"
       : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i), [count] "=&r"(count), [v] "=&r"(v)
       : [c] "r"(c), [out] "r"(out), [wanted] "r"(uint64_t{n}), [begin] "r"(begin), [want] "m"(want),
-        [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
-      : "memory", "cc"
+        [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
+      : "memory", "cc" PM_INJECT_CLOBBERS
       : empty);
   return static_cast<uint32_t>(count);
 empty:
   return 0;
 }
 
-// set_end(cpu, class, end): commit block.ends[class]: end. False on another CPU. Afterwards no push that read the old end
+// set_end(cpu, class, end): commit block.limits[class].end: end. False on another CPU. Afterwards no push that read the old end
 // can commit on this CPU: it was preempted for this thread to run, so it starts over.
 inline bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
   uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(
       PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[elsewhere]")
-      "  movw %w[end], 1088(%[block],%[c],2)\n"
+      "  movw %w[end], 1088(%[block],%[c],8)\n"
       "2:\n"
       : [block] "=&r"(block), [t] "=&r"(t)
-      : [c] "r"(c), [end] "r"(end), [want] "m"(want), [area] "r"(os::rseq_area_offset), [cpu] "r"(os::rseq_cpu_offset),
+      : [c] "r"(c), [end] "r"(end), [want] "m"(want), [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset),
         [blocks] "m"(magazine_blocks)
-      : "memory", "cc"
+      : "memory", "cc" PM_INJECT_CLOBBERS
       : elsewhere);
   return true;
 elsewhere:
   return false;
 }
 
-static_assert(kEndsOffset == 1088, "spelled out above");
+static_assert(kLimitsOffset == 1088 && sizeof(MagazineLimits) == 8 && offsetof(MagazineLimits, divisor) == 4, "spelled out above");
 static_assert(kWordsOffset == 64, "spelled out above");
 
 #endif  // PM_HAS_RSEQ

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/compiler.h"
+
 namespace pm::os {
 
 // The kernel's struct rseq as far as we read it (include/uapi/linux/rseq.h).
@@ -28,8 +30,8 @@ enum class RseqSource : uint8_t { none, libc, own };
 
 // Distance from the thread pointer to the area in use, and to the field that names the CPU (cpu_id or mm_cid). Constant
 // once start_rseq returned. Before that, and without rseq, it is our own area, which says "no CPU".
-extern ptrdiff_t rseq_area_offset;
-extern ptrdiff_t rseq_cpu_offset;
+extern PM_SHARED ptrdiff_t rseq_area_offset;
+extern PM_SHARED ptrdiff_t rseq_cpu_offset;
 
 // Chooses the area; called once, before any other thread can exist for us. `use_mm_cid` asks for the kernel's dense
 // concurrency ids (AT_RSEQ_FEATURE_SIZE >= 28) in place of CPU numbers; false is returned in `got_mm_cid` if not offered.

@@ -63,7 +63,7 @@ struct RegionView {
   size_t limit;  // bytes above base that are mapped; grows only (relaxed: a holder of an object saw it grow)
   uint8_t* page_map;
 };
-extern RegionView region_view;
+extern PM_SHARED RegionView region_view;
 
 class Region {
  public:
@@ -130,6 +130,6 @@ class Region {
   std::atomic<uint64_t> refusals_{0};
 };
 
-extern Region region;
+extern PM_SHARED Region region;
 
 }  // namespace pm

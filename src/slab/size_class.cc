@@ -26,7 +26,7 @@ constexpr uint32_t batch_for(uint32_t size) {
 
 constexpr uint32_t magazine_max_for(uint32_t size) {
   const uint32_t n = static_cast<uint32_t>(128 * kKiB) / size;
-  return n < 2 ? 2 : n > 512 ? 512 : n;
+  return n < 2 ? 2 : n > 2048 ? 2048 : n;
 }
 
 constexpr SizeClass describe(uint32_t size) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "base/bits.h"
+#include "base/compiler.h"
 #include "page/granule.h"
 
 namespace pm {
@@ -43,9 +44,9 @@ struct ClassTable {
   uint32_t count;  // classes, class 0 included
 };
 
-extern const ClassTable kDefaultClasses;
+extern PM_SHARED const ClassTable kDefaultClasses;
 // The table in force: kDefaultClasses, or the one built by add_size_classes.
-extern const ClassTable* class_table;
+extern PM_SHARED const ClassTable* class_table;
 
 // Adds classes of the given sizes (each rounded up to 16; those out of range or already there are skipped). Called once,
 // at start, before the first allocation. `storage` must live for ever.
