@@ -7,10 +7,8 @@
 // The real dlopen looks at its return address to find the caller's RUNPATH and namespace. So it must not be called from here:
 // the flag is cleared in place and the real function jumped to, with the caller's frame untouched.
 #include <dlfcn.h>
-#include <sys/auxv.h>
 
 #include "heap/heap.h"
-#include "os/libc.h"
 #include "runtime/runtime.h"
 
 extern "C" {
@@ -18,10 +16,9 @@ extern "C" {
 __attribute__((visibility("hidden"))) void* pm_real_dlopen = nullptr;
 __attribute__((visibility("hidden"))) int pm_dlopen_mask = -1;
 
-// Called with the caller's arguments saved. glibc 2.34 and later have dlopen in libc itself, older ones in libdl.
+// Called with the caller's arguments saved.
 __attribute__((visibility("hidden"), used)) void pm_find_dlopen() {
-  void* real = pm::os::find_symbol(reinterpret_cast<const void*>(&getauxval), "dlopen");
-  if (real == nullptr) real = dlsym(RTLD_NEXT, "dlopen");
+  void* const real = dlsym(RTLD_NEXT, "dlopen");
   if (pm::start_heap() && pm::options().deepbind == "clear") pm_dlopen_mask = ~RTLD_DEEPBIND;
   pm_real_dlopen = real;
 }

@@ -65,8 +65,7 @@ PM_ABI int malloc_info(int options, FILE* stream) {
   pm::start_heap();
   pm::Snapshot now;
   pm::collect(now);
-  fprintf(stream, "<malloc version=\"1\" allocator=\"poolmalloc\" release=\"%s\">\n<heap nr=\"0\">\n<sizes>\n",
-          pm_version());
+  fprintf(stream, "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n");
   for (unsigned i = 0; i < now.class_count; ++i) {
     const pm::Snapshot::ClassRow& row = now.classes[i];
     if (row.slabs == 0) continue;
@@ -85,7 +84,14 @@ PM_ABI int malloc_info(int options, FILE* stream) {
   return ferror(stream) != 0 ? -1 : 0;
 }
 
-PM_ABI void malloc_stats(void) { pm_stats_write(STDERR_FILENO, PM_FORMAT_TEXT); }
+// glibc's two lines, for whoever reads them by program, then the whole report.
+PM_ABI void malloc_stats(void) {
+  const struct mallinfo2 info = describe();
+  fprintf(stderr, "Total (incl. mmap):\nsystem bytes     = %10zu\nin use bytes     = %10zu\n", info.arena + info.hblkhd,
+          info.uordblks);
+  fflush(stderr);
+  pm_stats_write(STDERR_FILENO, PM_FORMAT_TEXT);
+}
 
 // glibc's parameters tune structures that we do not have. Known ones are accepted, for programs that check the result.
 PM_ABI int mallopt(int parameter, int) {

@@ -1,19 +1,58 @@
-// The library's place in the process's life: constructor, fork, exit.
+// The library's place in the process's life: constructor, threads, fork, exit.
+//
+// Fork handlers matter only where a second thread may hold a lock, and registering them costs every process two pages of
+// the C library's that it would not touch otherwise. So they are registered when the first thread is about to start: the
+// functions that start threads are wrapped for that one moment.
+#include <dlfcn.h>
 #include <pthread.h>
+#include <threads.h>
+
+#include <atomic>
 
 #include "heap/heap.h"
 #include "runtime/runtime.h"
 
+#define PM_ABI extern "C" __attribute__((visibility("default"), used))
+
+// glibc 2.32: false once a second thread was started. Absent in older ones, hence weak.
+extern "C" char __libc_single_threaded __attribute__((weak));
+
 namespace {
+
+std::atomic<bool> fork_handled{false};
+
+void handle_fork() {
+  if (fork_handled.exchange(true, std::memory_order_relaxed)) return;
+  pthread_atfork(pm::before_fork, pm::after_fork_parent, pm::after_fork_child);
+}
+
+bool may_have_threads() { return &__libc_single_threaded == nullptr || __libc_single_threaded == 0; }
+
+template <typename Function>
+Function next_function(const char* name) {
+  return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
+}
 
 // Before other constructors that honour priorities. Most often the heap is up by now: ld.so allocated.
 __attribute__((constructor(101))) void on_load() {
   pm::start_heap();
   pm::prepare_report();
-  pthread_atfork(pm::before_fork, pm::after_fork_parent, pm::after_fork_child);
+  if (may_have_threads()) handle_fork();
 }
 
 // Nothing is torn down: static destructors and detached threads may free after this.
 __attribute__((destructor)) void on_exit() { pm::report_at_exit(); }
 
 }  // namespace
+
+PM_ABI int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) {
+  handle_fork();
+  static const auto real = next_function<decltype(&pthread_create)>("pthread_create");
+  return real(thread, attributes, start, argument);
+}
+
+PM_ABI int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
+  handle_fork();
+  static const auto real = next_function<decltype(&thrd_create)>("thrd_create");
+  return real(thread, start, argument);
+}

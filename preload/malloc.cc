@@ -142,7 +142,6 @@ extern "C" {
 PM_ALIAS(free) void cfree(void*);
 PM_ALIAS(malloc) void* __libc_malloc(size_t);
 PM_ALIAS(free) void __libc_free(void*);
-PM_ALIAS(free) void __libc_cfree(void*);
 PM_ALIAS(calloc) void* __libc_calloc(size_t, size_t);
 PM_ALIAS(realloc) void* __libc_realloc(void*, size_t);
 PM_ALIAS(memalign) void* __libc_memalign(size_t, size_t);

@@ -65,16 +65,18 @@ PM_COLD void* insist(size_t size, size_t alignment) {
   }
 }
 
-// The nothrow forms catch what the handler throws. Without exceptions of our own, the C++ runtime's nothrow new would be
-// needed for that; so a handler that throws leaves through here, as in tcmalloc and mimalloc.
+// The nothrow forms return nullptr where the handler throws. Code without exceptions cannot catch: the runtime's own
+// nothrow new can, which calls ours and catches what comes out.
 PM_COLD void* insist_nothrow(size_t size, size_t alignment) {
-  for (;;) {
-    void* const p = attempt(size, alignment);
-    if (p != nullptr) return p;
-    const std::new_handler handler = current_handler();
-    if (handler == nullptr) return nullptr;
-    handler();
+  void* const p = attempt(size, alignment);
+  if (p != nullptr || current_handler() == nullptr) return p;
+  if (alignment <= 1) {
+    const auto catching = find_in_runtime<void* (*)(size_t, const std::nothrow_t*)>("_ZnwmRKSt9nothrow_t");
+    return catching != nullptr ? catching(size, nullptr) : nullptr;
   }
+  using Aligned = void* (*)(size_t, size_t, const std::nothrow_t*);
+  const auto catching = find_in_runtime<Aligned>("_ZnwmSt11align_val_tRKSt9nothrow_t");
+  return catching != nullptr ? catching(size, alignment, nullptr) : nullptr;
 }
 
 PM_HOT void* make(size_t size) {

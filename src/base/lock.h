@@ -17,11 +17,15 @@
 namespace pm {
 
 // In the order in which they nest, outermost first.
-enum class LockRank : uint8_t { start, layout, magazine, shard0, shard1, shard2, shard3, region, metadata, count };
+enum class LockRank : uint8_t { start, layout, magazine, shard0, shard1, shard2, shard3, region, handler_shard };
 
 // Ranks this thread holds or is about to hold, one bit each. Written only by its own thread (and its signal handlers,
 // which restore it).
-extern thread_local uint32_t locks_held __attribute__((tls_model("initial-exec")));
+extern constinit thread_local uint32_t locks_held __attribute__((tls_model("initial-exec")));
+
+// True in a signal handler that interrupted its own thread while that held a lock: there, waiting for any lock that
+// outer code may hold could be for ever. Such code takes locks by try_lock, or the one lock kept for handlers.
+inline bool inside_lock() { return locks_held != 0; }
 
 class Lock {
  public:
@@ -69,8 +73,10 @@ class Lock {
     lock();
   }
 
-  // In a forked child, where no other thread exists: the lock is free again.
-  void reset_in_child() {
+  // In a forked child, where no other thread exists: the lock is free again. `interrupted` means that the fork came from a
+  // signal handler inside a lock of its own thread, which goes on in the child and will release it.
+  void reset_in_child(bool interrupted) {
+    if (interrupted && held_by_this_thread()) return;
     state_.store(kFree, std::memory_order_relaxed);
     locks_held = locks_held & ~bit();
   }

@@ -88,20 +88,21 @@ void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller
   return reallocate_by_copy(p, old_size, size, caller);
 }
 
-// Memory that is not in our region: the C library's, or nonsense.
+// Memory that is not in our region: the C library's, or nonsense. It stays with the C library, whose free may well be what
+// its owner calls in the end.
 void* reallocate_foreign(void* p, size_t size, const void* caller) {
+  if (heap_view.small_limit != 0 && !check_foreign(p, "realloc", caller)) return nullptr;
   const os::LibcAllocator& libc = os::libc_allocator();
-  if (heap_view.small_limit == 0) return libc.realloc(p, size);
-  if (!check_foreign(p, "realloc", caller) || libc.malloc_usable_size == nullptr) return nullptr;
-  void* const moved = allocate(size);
-  if (moved == nullptr) return nullptr;
-  const size_t old_size = libc.malloc_usable_size(p);
-  memcpy(moved, p, old_size < size ? old_size : size);
-  libc.free(p);
-  return moved;
+  return libc.realloc != nullptr ? libc.realloc(p, size) : nullptr;
 }
 
 }  // namespace
+
+void* allocate(size_t size) { return allocate_inline(size); }
+
+void deallocate(void* p, const void* caller) {
+  if (PM_UNLIKELY(!deallocate_fast(p))) deallocate_cold(p, caller);
+}
 
 void* allocate_after_miss(ClassId id) {
   void* p = magazine_refill(id);

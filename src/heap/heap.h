@@ -33,13 +33,17 @@ PM_COLD void* allocate_after_miss(ClassId id);
 PM_COLD void deallocate_cold(void* p, const void* caller);
 PM_COLD void deallocate_sized_cold(void* p, size_t size, const void* caller);
 
+// The hot paths below, as calls.
+void* allocate(size_t size);
+void deallocate(void* p, const void* caller);
+
 // Reallocation, alignment and queries are cold throughout: they copy, or look at records.
 void* reallocate(void* p, size_t size, const void* caller);
 void* allocate_aligned(size_t alignment, size_t size);  // alignment: a power of two
 void* allocate_zeroed(size_t size);
 size_t usable_size(const void* p, const void* caller);
 
-PM_HOT void* allocate(size_t size) {
+PM_HOT void* allocate_inline(size_t size) {
   if (PM_LIKELY(size < heap_view.small_limit)) {
     const ClassId id = class_of(size);
     void* p;
@@ -66,10 +70,6 @@ PM_HOT bool deallocate_sized_fast(void* p, size_t size) {
   const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
   if (PM_UNLIKELY(heap_view.checked && class_of(size) > id)) return false;
   return deallocate_fast(p);
-}
-
-inline void deallocate(void* p, const void* caller) {
-  if (PM_UNLIKELY(!deallocate_fast(p))) deallocate_cold(p, caller);
 }
 
 // Brings all layers up, once; provided by the runtime. False if the heap is not to be used: the C library serves then.

@@ -18,17 +18,17 @@ namespace pm {
 
 #if PM_HAS_RSEQ
 struct RseqAccess {
-  static uint32_t cpu() { return os::rseq_cpu(); }
+  PM_HOT static uint32_t cpu() { return os::rseq_cpu(); }
   static CpuBlock& block(uint32_t cpu) {
     return *reinterpret_cast<CpuBlock*>(magazine_blocks + (size_t{cpu} << kBlockShift));
   }
-  static uint32_t push_batch(uint32_t cpu, ClassId id, void* const* objects, uint32_t n) {
+  PM_HOT static uint32_t push_batch(uint32_t cpu, ClassId id, void* const* objects, uint32_t n) {
     return n == 0 ? 0 : rseq_push_batch(cpu, id, objects, n);
   }
-  static uint32_t pop_batch(uint32_t cpu, ClassId id, uint32_t begin, void** out, uint32_t n) {
+  PM_HOT static uint32_t pop_batch(uint32_t cpu, ClassId id, uint32_t begin, void** out, uint32_t n) {
     return n == 0 ? 0 : rseq_pop_batch(cpu, id, begin, out, n);
   }
-  static bool set_end(uint32_t cpu, ClassId id, uint16_t end) { return rseq_set_end(cpu, id, end); }
+  PM_HOT static bool set_end(uint32_t cpu, ClassId id, uint16_t end) { return rseq_set_end(cpu, id, end); }
 };
 #endif
 

@@ -84,8 +84,12 @@ inline std::atomic<void*>* slots_of(CpuBlock& block) { return reinterpret_cast<s
 
 // Fibonacci hashing (Knuth, TAOCP 6.4).
 inline uint32_t recent_hash(const void* p) {
-  constexpr uint64_t kMultiplier = static_cast<uint64_t>(int64_t{-1640531535});
-  return static_cast<uint32_t>((address_of(p) * kMultiplier) >> (64 - kRecentBits));
+  return (static_cast<uint32_t>(address_of(p)) * 0x9e3779b1U) >> (32 - kRecentBits);
+}
+
+// Notes that p lies in slot `index`, for the double free check. A hint: what it says is compared with the slot.
+inline void remember(CpuBlock& block, const void* p, uint64_t index) {
+  block.recent[recent_hash(p)].store(static_cast<uint16_t>(index - 1), std::memory_order_relaxed);
 }
 
 }  // namespace pm

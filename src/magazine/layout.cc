@@ -101,6 +101,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
       array[i] = array[count - 1 - i];
       array[count - 1 - i] = other;
     }
+    for (uint32_t i = 0; i < count; ++i) remember(block, array[i], place + 1 + i);
     // Stale pointers in the abandoned array would look like objects to the double free check.
     for (uint32_t i = old_begin; i <= old_end; ++i) slots[i].store(nullptr, std::memory_order_relaxed);
   }

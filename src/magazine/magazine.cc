@@ -100,7 +100,8 @@ void overflow(ClassId id, void* p) {
   MagazineTally& tally = Access::block(cpu).tallies[id];
   tally.overflows.fetch_add(1, std::memory_order_relaxed);
   grow_magazine<Access>(cpu, id);
-  if (Access::push_batch(cpu, id, &p, 1) == 0) {
+  uint32_t pushed = Access::push_batch(cpu, id, &p, 1);
+  if (pushed == 0) {
     void* objects[kMaxBatch];
     const uint32_t batch = size_class(id).batch;
     const uint32_t half = (tally.capacity + 1U) / 2;
@@ -108,12 +109,15 @@ void overflow(ClassId id, void* p) {
     tally.flushed.fetch_add(n, std::memory_order_relaxed);
     if (n != 0) count(&Events::flushes);
     put_away(id, objects, n);
-    if (Access::push_batch(cpu, id, &p, 1) == 0) {
-      count(&Events::direct);
-      put_away(id, &p, 1);
-      return;
-    }
+    pushed = Access::push_batch(cpu, id, &p, 1);
   }
+  if (pushed == 0) {
+    count(&Events::direct);
+    put_away(id, &p, 1);
+    return;
+  }
+  CpuBlock& block = Access::block(cpu);
+  remember(block, p, block.words[id].load(std::memory_order_relaxed) & kTopMask);
   tally.refilled.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -308,9 +312,9 @@ void magazine_after_fork_parent() {
   layout_lock.unlock();
 }
 
-void magazine_after_fork_child() {
-  for (uint32_t i = 0; i < locked_block_count; ++i) block_locks[i].lock.reset_in_child();
-  layout_lock.reset_in_child();
+void magazine_after_fork_child(bool interrupted) {
+  for (uint32_t i = 0; i < locked_block_count; ++i) block_locks[i].lock.reset_in_child(interrupted);
+  layout_lock.reset_in_child(interrupted);
 }
 
 }  // namespace pm

@@ -81,6 +81,6 @@ size_t magazine_table_bytes();
 
 void magazine_before_fork();
 void magazine_after_fork_parent();
-void magazine_after_fork_child();
+void magazine_after_fork_child(bool interrupted);
 
 }  // namespace pm

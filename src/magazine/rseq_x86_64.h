@@ -11,6 +11,9 @@
 // The descriptors hold addresses, so they need relocation: no sequence runs before the library is relocated (the heap
 // routes all calls to its cold path until it is ready).
 //
+// All of them are inlined for certain: a copy in a section that the linker may drop (an inline function of two files) would
+// leave its descriptor behind.
+//
 // PM_INJECT lengthens every sequence between its first load and its commit in the `inject` build, so that preemption
 // inside them is common; it is empty otherwise.
 #pragma once
@@ -202,7 +205,7 @@ suspect:
 //   room = end - top; n = min(n, room)
 //   block.slots[top+1 .. top+n] = objects[0..n)
 //   commit block.words[class]: top + n
-inline uint32_t rseq_push_batch(uint32_t want, ClassId id, void* const* objects, uint32_t n) {
+PM_HOT uint32_t rseq_push_batch(uint32_t want, ClassId id, void* const* objects, uint32_t n) {
   uint64_t block, word, t, i;
   uint64_t count = n;
   const uint64_t c = id;
@@ -244,7 +247,7 @@ full:
 //   out[0..n) = block.slots[top], block.slots[top-1], ...
 //   commit block.words[class]: top - n
 // `begin` is constant while the magazine is laid out as the caller saw it; a top outside [begin, ...] means closed.
-inline uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void** out, uint32_t n) {
+PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void** out, uint32_t n) {
   uint64_t block, word, t, i, v;
   uint64_t count;
   const uint64_t c = id;
@@ -285,7 +288,7 @@ empty:
 
 // set_end(cpu, class, end): commit block.limits[class].end: end. False on another CPU. Afterwards no push that read the old end
 // can commit on this CPU: it was preempted for this thread to run, so it starts over.
-inline bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
+PM_HOT bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
   uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(

@@ -18,7 +18,7 @@ void die_check(const char* what, const char* file, int line) {
   os::abort_process();
 }
 
-thread_local uint32_t locks_held __attribute__((tls_model("initial-exec"))) = 0;
+constinit thread_local uint32_t locks_held __attribute__((tls_model("initial-exec"))) = 0;
 
 void Lock::lock_slowly() {
   // A critical section is some ten nanoseconds: spin about that long before sleeping.

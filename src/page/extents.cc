@@ -160,7 +160,7 @@ void Extents::add(GranuleIndex first, uint32_t granules) {
   r.dirty = count_dirty(first, granules);
   r.moved = false;
   r.state.store(ExtentState::free, std::memory_order_release);
-  region.extent(first + granules - 1).head = first;
+  region.extent(first + granules - 1).head.store(first, std::memory_order_relaxed);
   free_ += granules;
   dirty_ += r.dirty;
   (r.dirty != 0 ? dirtied_ : clean_).insert(first);
@@ -187,7 +187,7 @@ void Extents::release(GranuleIndex first, uint32_t granules) {
   }
   if (first > region.first_granule() && region.is_owned_by(first - 1, shard_)) {
     // `head` may be a leftover; it counts only if it names a free extent that ends exactly here.
-    const GranuleIndex head = region.extent(first - 1).head;
+    const GranuleIndex head = region.extent(first - 1).head.load(std::memory_order_relaxed);
     if (head < first && region.is_owned_by(head, shard_)) {
       const ExtentRecord& left = region.extent(head);
       if (left.state.load(std::memory_order_relaxed) == ExtentState::free && head + left.granules == first) {

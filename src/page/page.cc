@@ -3,13 +3,16 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/index_stack.h"
 #include "os/cpu.h"
 #include "page/slab_blocks.h"
 
 namespace pm {
 namespace {
 
+// Shards that threads share, and one more for signal handlers that interrupted a thread inside a shard's lock.
 constexpr unsigned kShards = 4;
+constexpr unsigned kHandlerShard = kShards;
 
 struct alignas(kCacheLine) Shard {
   constexpr Shard(uint8_t number, LockRank rank) : lock(rank), id(number), extents(number) {}
@@ -25,8 +28,18 @@ struct alignas(kCacheLine) Shard {
   uint64_t large_frees = 0;
 };
 
-constinit Shard shards[kShards] = {
-    {0, LockRank::shard0}, {1, LockRank::shard1}, {2, LockRank::shard2}, {3, LockRank::shard3}};
+constinit Shard shards[kShards + 1] = {{0, LockRank::shard0},
+                                       {1, LockRank::shard1},
+                                       {2, LockRank::shard2},
+                                       {3, LockRank::shard3},
+                                       {4, LockRank::handler_shard}};
+
+// Runs that a signal handler could not release because it had interrupted the holder of their shard's lock. Whoever takes
+// a shard's lock next releases them. Linked through ExtentRecord::head of the first granule.
+template <typename T>
+using StdAtomic = std::atomic<T>;
+IndexStack<StdAtomic> deferred;
+std::atomic<uint32_t>& deferred_link(uint32_t g) { return region.extent(g).head; }
 
 PageOptions options = {};
 
@@ -124,6 +137,50 @@ void release_run(Shard& shard, GranuleIndex first, uint32_t granules) {
   if (block != kNoGranule) shard.extents.release(block, kBlockGranules);
 }
 
+void release_large(Shard& shard, GranuleIndex first) {
+  const ExtentRecord& r = region.extent(first);
+  --shard.large_objects;
+  ++shard.large_frees;
+  shard.large_bytes -= r.bytes;
+  if (r.moved) moved_now.fetch_sub(1, std::memory_order_relaxed);
+  mark_dirty(first, r.granules);
+  shard.extents.release(first, r.granules);
+}
+
+// A run of slab granules has its length in `bytes`; a freed large object is `busy`. (The first granule of a block that holds
+// slabs is `slabs`, the others `none`.)
+void release_any(Shard& shard, GranuleIndex first) {
+  if (region.extent(first).state.load(std::memory_order_acquire) == ExtentState::busy) return release_large(shard, first);
+  const auto granules = static_cast<uint32_t>(region.extent(first).bytes >> kGranuleShift);
+  mark_dirty(first, granules);
+  release_run(shard, first, granules);
+}
+
+void release_deferred() {
+  uint32_t at = deferred.take_all();
+  while (at != kNoIndex) {
+    const uint32_t next = deferred_link(at).load(std::memory_order_relaxed);
+    Shard& shard = owner_of(at);
+    const ShardGuard guard(shard);
+    release_any(shard, at);
+    at = next;
+  }
+}
+
+void release_or_defer(GranuleIndex first) {
+  Shard& shard = owner_of(first);
+  if (PM_UNLIKELY(inside_lock())) {
+    if (!shard.lock.try_lock()) return deferred.push(first, deferred_link);
+    const ShardGuard guard(shard, true);
+    return release_any(shard, first);
+  }
+  {
+    const ShardGuard guard(shard);
+    release_any(shard, first);
+  }
+  if (PM_UNLIKELY(!deferred.empty())) release_deferred();
+}
+
 size_t decommit_shard(Shard& shard, uint64_t goal) {
   size_t given = 0;
   while (given < goal << kGranuleShift) {
@@ -153,10 +210,10 @@ size_t decommit_shard(Shard& shard, uint64_t goal) {
 
 size_t decommit_all(uint64_t goal_granules) {
   size_t given = 0;
+  if (inside_lock()) return 0;
   for (Shard& shard : shards) {
     const uint64_t done = given >> kGranuleShift;
     if (done >= goal_granules) break;
-    if (shard.lock.held_by_this_thread()) continue;
     given += decommit_shard(shard, goal_granules - done);
   }
   return given;
@@ -181,11 +238,9 @@ void advise_huge(const Region::Chunk& chunk) {
   }
 }
 
-// Finds memory in a shard by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if it has none: home
-// first, then any shard that is not busy, then by growing home.
+// Finds memory in a shard by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if it has none.
 template <typename Attempt>
-GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
-  const uint32_t home = home_shard();
+GranuleIndex try_shards(uint32_t home, Attempt attempt) {
   for (uint32_t i = 0; i < kShards; ++i) {
     Shard& shard = shards[(home + i) % kShards];
     if (!shard.lock.try_lock()) {
@@ -196,24 +251,36 @@ GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
     const GranuleIndex found = attempt(shard);
     if (found != kNoGranule) return found;
   }
-  make_room_for(granules);
-  // A signal handler that interrupted the holder of its home's lock grows another shard.
-  uint32_t choice = home;
-  for (uint32_t i = 0; i < kShards && shards[choice].lock.held_by_this_thread(); ++i) choice = (choice + 1) % kShards;
-  Shard& shard = shards[choice];
-  if (shard.lock.held_by_this_thread() || region.lock().held_by_this_thread()) return kNoGranule;
-  {
-    // Another thread may have grown the shard meanwhile.
-    const ShardGuard guard(shard);
-    const GranuleIndex found = attempt(shard);
-    if (found != kNoGranule) return found;
-  }
+  return kNoGranule;
+}
+
+template <typename Attempt>
+GranuleIndex try_locked(Shard& shard, Attempt attempt) {
+  const ShardGuard guard(shard);
+  return attempt(shard);
+}
+
+// Home first, then any shard that is not busy, then home again, waiting for it, then by growing home. A handler inside a
+// lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait for anything else.
+template <typename Attempt>
+GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
+  const uint32_t home = home_shard();
+  GranuleIndex found = try_shards(home, attempt);
+  if (found != kNoGranule) return found;
+  const bool handler = inside_lock();
+  Shard& shard = shards[handler ? kHandlerShard : home];
+  if (handler && (shard.lock.held_by_this_thread() || region.lock().held_by_this_thread())) return kNoGranule;
+  if (!handler) make_room_for(granules);
+  // Another thread may have freed or grown meanwhile.
+  found = try_locked(shard, attempt);
+  if (found != kNoGranule) return found;
   const Region::Chunk chunk = region.grow(granules, shard.id);
   if (chunk.granules == 0) return kNoGranule;
   advise_huge(chunk);
-  const ShardGuard guard(shard);
-  shard.extents.release(chunk.first, chunk.granules);
-  return attempt(shard);
+  return try_locked(shard, [&](Shard& grown) {
+    grown.extents.release(chunk.first, chunk.granules);
+    return attempt(grown);
+  });
 }
 
 uint32_t granules_for(size_t bytes) { return static_cast<uint32_t>((bytes + kGranuleBytes - 1) >> kGranuleShift); }
@@ -273,10 +340,8 @@ GranuleIndex allocate_slab_run(uint32_t granules, bool* clean) {
 }
 
 void release_slab_run(GranuleIndex first, uint32_t granules) {
-  Shard& shard = owner_of(first);
-  const ShardGuard guard(shard);
-  mark_dirty(first, granules);
-  release_run(shard, first, granules);
+  region.extent(first).bytes = size_t{granules} << kGranuleShift;
+  release_or_defer(first);
 }
 
 void* allocate_large(size_t bytes, size_t alignment, bool zero) {
@@ -310,24 +375,19 @@ FreeLarge free_large(void* p, void** start) {
   const FreeLarge found = classify(p, start);
   if (found != FreeLarge::done) return found;
   const GranuleIndex first = region.granule_of(p);
-  Shard& shard = owner_of(first);
-  const ShardGuard guard(shard);
-  ExtentRecord& r = region.extent(first);
-  // Another thread may have freed it since.
-  if (r.state.load(std::memory_order_relaxed) != ExtentState::large) return FreeLarge::freed_already;
-  --shard.large_objects;
-  ++shard.large_frees;
-  shard.large_bytes -= r.bytes;
-  if (r.moved) moved_now.fetch_sub(1, std::memory_order_relaxed);
-  mark_dirty(first, r.granules);
-  shard.extents.release(first, r.granules);
+  // Two threads may free it at once: one finds it large. Acquire and release order the record between owner and shard.
+  ExtentState expected = ExtentState::large;
+  if (!region.extent(first).state.compare_exchange_strong(expected, ExtentState::busy, std::memory_order_acq_rel)) {
+    return FreeLarge::freed_already;
+  }
+  release_or_defer(first);
   return FreeLarge::done;
 }
 
 size_t large_size(const void* p) { return region.extent(region.granule_of(p)).bytes; }
 
 bool resize_large(void* p, size_t bytes) {
-  if (!fits_window(bytes)) return false;
+  if (!fits_window(bytes) || inside_lock()) return false;
   const GranuleIndex first = region.granule_of(p);
   const size_t rounded = object_bytes(bytes);
   const uint32_t wanted = granules_for(rounded);
@@ -369,8 +429,8 @@ void* move_large(void* p, size_t bytes) {
 }
 
 size_t page_trim(size_t goal) {
-  const size_t granules = goal / kGranuleBytes + (goal % kGranuleBytes != 0);
-  return decommit_all(granules);
+  const size_t all = region.committed_bytes();
+  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes));
 }
 
 void page_collect(PageStatistics& out) {
@@ -424,9 +484,9 @@ void page_after_fork_parent() {
   for (Shard& shard : shards) shard.lock.unlock();
 }
 
-void page_after_fork_child() {
-  region.lock().reset_in_child();
-  for (Shard& shard : shards) shard.lock.reset_in_child();
+void page_after_fork_child(bool interrupted) {
+  region.lock().reset_in_child(interrupted);
+  for (Shard& shard : shards) shard.lock.reset_in_child(interrupted);
 }
 
 }  // namespace pm

@@ -73,6 +73,6 @@ void page_audit();
 
 void page_before_fork();
 void page_after_fork_parent();
-void page_after_fork_child();
+void page_after_fork_child(bool interrupted);
 
 }  // namespace pm

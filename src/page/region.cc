@@ -18,9 +18,10 @@ uint64_t choose_window(uint64_t wanted) {
   if (wanted == 0) {
     wanted = os::physical_memory() * 8;
     if (wanted < 64 * kGiB) wanted = 64 * kGiB;
-    // The tables are reserved whole (1 % of the window): a limited address space gets a window of its own size.
+    // The tables are reserved whole (1 % of the window), which a limited address space must not feel much. The limit may be
+    // raised later, so the window is larger than it.
     const uint64_t limit = os::address_space_limit();
-    if (wanted > limit) wanted = limit;
+    if (wanted / 8 > limit) wanted = limit * 8;
   }
   if (wanted < kSmallestWindow) wanted = kSmallestWindow;
   if (wanted > kLargestWindow) wanted = kLargestWindow;

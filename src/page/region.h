@@ -40,7 +40,8 @@ struct ExtentRecord {
   uint32_t right;
   uint32_t dirty;  // granules of a free extent that may be resident
   // Of the last granule of a free extent: its first granule. Read by a neighbour that wants to coalesce.
-  uint32_t head;
+  // Of a run whose release was put off (Shard::deferred): the link of that list. Relaxed; the stack orders it.
+  std::atomic<uint32_t> head;
   // Written under the shard's lock with release; free and realloc read it without (acquire) to tell a large object.
   std::atomic<ExtentState> state;
   bool moved;      // its pages came by mremap: a kernel mapping of its own

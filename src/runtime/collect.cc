@@ -126,9 +126,9 @@ void collect(Snapshot& out) {
 
 void after_fork_child() {
   if (serving() != Serving::heap) return;
-  page_after_fork_child();
+  page_after_fork_child(!fork_took_locks());
   slab_after_fork();
-  magazine_after_fork_child();
+  magazine_after_fork_child(!fork_took_locks());
   fork_children.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -16,6 +16,8 @@ Serving serving();
 void before_fork();
 void after_fork_parent();
 void after_fork_child();
+// Whether the last before_fork took them.
+bool fork_took_locks();
 
 // Fills `out` with the present state. Takes the page layer's locks one by one; allocates nothing.
 void collect(Snapshot& out);

@@ -101,15 +101,25 @@ bool start_heap() {
   }
 }
 
+namespace {
+// The thread that forks is a signal handler's, inside a lock: it cannot take them all. Only that thread's fork handlers
+// look at this, one after the other.
+bool forked_inside_lock = false;
+}  // namespace
+
+bool fork_took_locks() { return serving() == Serving::heap && !forked_inside_lock; }
+
 void before_fork() {
   if (serving() != Serving::heap) return;
+  forked_inside_lock = inside_lock();
+  if (forked_inside_lock) return;
   magazine_before_fork();
   slab_before_fork();
   page_before_fork();
 }
 
 void after_fork_parent() {
-  if (serving() != Serving::heap) return;
+  if (!fork_took_locks()) return;
   page_after_fork_parent();
   slab_after_fork();
   magazine_after_fork_parent();

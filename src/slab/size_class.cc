@@ -83,14 +83,13 @@ constexpr bool slack_is_bounded(const ClassTable& table) {
   return table.classes[table.count - 1].size == kMaxClassSize;
 }
 
+static_assert(slack_is_bounded(make_default()), "more than 12.5 % slack above 128 bytes");
+static_assert(make_default().count <= kMaxClasses - 32, "room for the user's classes");
+static_assert(make_default().by_size[0] == 1 && make_default().by_size[1] == 1);
+
 }  // namespace
 
-constexpr ClassTable kDefaultTable = make_default();
-static_assert(slack_is_bounded(kDefaultTable), "more than 12.5 % slack above 128 bytes");
-static_assert(kDefaultTable.count <= kMaxClasses - 32, "room for the user's classes");
-static_assert(kDefaultTable.by_size[0] == 1 && kDefaultTable.by_size[1] == 1);
-
-constinit const ClassTable kDefaultClasses = kDefaultTable;
+constinit const ClassTable kDefaultClasses = make_default();
 const ClassTable* class_table = &kDefaultClasses;
 
 void add_size_classes(const uint32_t* sizes, size_t count, ClassTable& storage) {

@@ -58,7 +58,7 @@ def deepbind(library, program, caller):
 
 def deepbind_kept(library, program, caller):
     """The flag works where it is asked for: the objects come from libc's own heap, which is reported once."""
-    done = succeed([program, caller], harness.environment(library, POOLMALLOC_DEEPBIND="keep"))
+    done = succeed([program, caller, "kept"], harness.environment(library, POOLMALLOC_DEEPBIND="keep"))
     lines = done.stderr.decode().splitlines()
     expect(len(lines) == 1 and "was not allocated here" in lines[0], harness.describe(done))
 

@@ -1,0 +1,65 @@
+// A magazine of the locked mode is opened by one thread, under the layout lock, while another pushes and pops, under the
+// block's lock: what is pushed must be there afterwards, in the new array. Each round starts from a fresh magazine.
+#include "magazine/layout.h"
+#include "magazine/magazine.h"
+#include "stress.h"
+
+namespace {
+
+using namespace pm;
+using namespace pm::stress;
+
+constexpr uint32_t kCpu = 0;
+constexpr ClassId kClass = 1;
+
+void close_magazine() {
+  CpuBlock& block = LockedAccess::block(kCpu);
+  memset(static_cast<void*>(&block), 0, size_t{kFirstSlot + 64} * sizeof(void*));
+}
+
+// What lies in the magazine, by the word and the layout that the opener left.
+uint32_t objects_held() {
+  const CpuBlock& block = LockedAccess::block(kCpu);
+  const auto top = static_cast<uint32_t>(block.words[kClass].load() & kTopMask);
+  EXPECT(top >= block.tallies[kClass].begin);
+  return top - block.tallies[kClass].begin;
+}
+
+}  // namespace
+
+int main() {
+  EXPECT(page_init({.reserve_bytes = kGiB, .dirty_bytes = kMiB, .huge_always = false, .huge_auto = false}));
+  EXPECT(slab_init());
+  EXPECT(magazine_init({.magazine_bytes = kMiB, .depot_bytes = 0, .allow_rseq = false, .use_mm_cid = false}));
+  static char object[64];
+  const Deadline deadline(seconds(2));
+  std::atomic<uint32_t> round{0};
+  std::atomic<uint32_t> opened{0};
+  std::atomic<bool> over{false};
+  std::thread opener([&] {
+    for (uint32_t seen = 0;;) {
+      while (round.load(std::memory_order_acquire) == seen) {
+        if (over.load(std::memory_order_acquire)) return;
+      }
+      seen = round.load(std::memory_order_relaxed);
+      grow_magazine<LockedAccess>(kCpu, kClass);
+      opened.store(seen, std::memory_order_release);
+    }
+  });
+  while (!deadline.passed()) {
+    close_magazine();
+    const uint32_t now = round.load(std::memory_order_relaxed) + 1;
+    round.store(now, std::memory_order_release);
+    while (LockedAccess::push(kCpu, kClass, object, false) != Push::done) {
+    }
+    while (opened.load(std::memory_order_acquire) != now) {
+    }
+    EXPECT(objects_held() == 1);
+    EXPECT(LockedAccess::pop(kCpu, kClass) == object);
+  }
+  over.store(true, std::memory_order_release);
+  opener.join();
+  EXPECT(round.load() > 1000);
+  printf("%u rounds\n", round.load());
+  return 0;
+}
