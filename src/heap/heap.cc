@@ -21,10 +21,12 @@ void* allocate_small(ClassId id) {
   return magazine_pop(id, p) ? p : allocate_after_miss(id);
 }
 
-void report_rejected(const void* caller) {
+// Double frees that no check saw at once: the object lay in another CPU's magazine or in the depot. They come out when the
+// slab finds the slot free already.
+void report_rejected() {
   void* rejected[4];
   const size_t n = magazine_take_rejected(rejected, 4);
-  for (size_t i = 0; i < n; ++i) report_double_free(rejected[i], size_class(class_at(rejected[i])).size, caller);
+  for (size_t i = 0; i < n; ++i) report_late_double_free(rejected[i], size_class(class_at(rejected[i])).size);
 }
 
 void deallocate_small(void* p, ClassId id, const void* caller) {
@@ -36,7 +38,7 @@ void deallocate_small(void* p, ClassId id, const void* caller) {
   if (PM_UNLIKELY(known_free || magazine_overflow(id, p, heap_view.checked) == Overflow::double_free)) {
     return report_double_free(p, size_class(id).size, caller);
   }
-  report_rejected(caller);
+  report_rejected();
 }
 
 void deallocate_large(void* p, const void* caller) {
@@ -197,6 +199,7 @@ size_t usable_size(const void* p, const void* caller) {
 size_t trim_heap(size_t goal) {
   if (heap_view.small_limit == 0) return 0;
   magazine_drain_all();
+  report_rejected();
   slab_trim();
   return page_trim(goal);
 }

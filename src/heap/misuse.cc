@@ -43,11 +43,15 @@ TextWriter& library_text(TextWriter& out, const void* caller) {
   return out.text(mapping.name);
 }
 
-void finish(Line& line, const void* caller) {
-  library_text(line.out(), caller);
+void finish(Line& line) {
   line.end();
   misuses.fetch_add(1, std::memory_order_relaxed);
   if (abort_on_misuse) os::abort_process();
+}
+
+void finish(Line& line, const void* caller) {
+  library_text(line.out(), caller);
+  finish(line);
 }
 
 }  // namespace
@@ -56,6 +60,12 @@ PM_COLD void report_double_free(const void* p, size_t class_size, const void* ca
   Line line;
   class_text(line.out().text("double free of ").hex(number(p)).text(" ("), class_size).text(") in ");
   finish(line, caller);
+}
+
+PM_COLD void report_late_double_free(const void* p, size_t class_size) {
+  Line line;
+  class_text(line.out().text("double free of ").hex(number(p)).text(" ("), class_size).text("), found when it was flushed");
+  finish(line);
 }
 
 PM_COLD void report_released(const void* p, const void* caller) {

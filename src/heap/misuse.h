@@ -11,6 +11,7 @@ namespace pm {
 extern bool abort_on_misuse;
 
 void report_double_free(const void* p, size_t class_size, const void* caller);  // class_size 0: a large object
+void report_late_double_free(const void* p, size_t class_size);                 // long after the call
 void report_released(const void* p, const void* caller);                        // no object is left there
 void report_inside(const void* p, const void* object, size_t class_size, const void* caller);
 void report_use_of_freed(const char* call, const void* p, size_t class_size, const void* caller);

@@ -78,7 +78,7 @@ class Stress {
 
  private:
   static size_t random_size(Random& random) {
-    if (random.one_in(64)) return 1 + random.below(2 * kMiB);
+    if (random.one_in(64)) return 1 + random.below(2U << 20);
     return 1 + random.below(random.one_in(8) ? 16 * 1024 : 256);
   }
 

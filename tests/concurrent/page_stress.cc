@@ -48,8 +48,8 @@ class Worker {
   void run(double length) {
     const Deadline deadline(length);
     while (!deadline.passed()) {
-      work_on_large(objects_[random_.below(std::size(objects_))]);
-      work_on_run(runs_[random_.below(std::size(runs_))]);
+      work_on_large(objects_[random_.below(kHeld)]);
+      work_on_run(runs_[random_.below(kHeld)]);
     }
     for (Large& large : objects_) {
       if (large.p != nullptr) free(large);
@@ -60,6 +60,8 @@ class Worker {
   }
 
  private:
+  static constexpr uint32_t kHeld = 8;
+
   struct Run {
     GranuleIndex first;
     uint32_t granules;
@@ -67,8 +69,8 @@ class Worker {
   };
 
   size_t random_size() {
-    const size_t most = random_.one_in(8) ? 8 * kMiB : 512 * kKiB;
-    return 1 + random_.below(static_cast<uint32_t>(most));
+    const uint32_t most = random_.one_in(8) ? 8 << 20 : 512 << 10;
+    return 1 + random_.below(most);
   }
 
   void work_on_large(Large& large) {
@@ -143,8 +145,8 @@ class Worker {
 
   Random random_;
   uint64_t mark_;
-  Large objects_[8] = {};
-  Run runs_[8] = {};
+  Large objects_[kHeld] = {};
+  Run runs_[kHeld] = {};
 };
 
 }  // namespace
@@ -157,7 +159,7 @@ int main() {
   run_threads(
       many_threads(), true, [&](unsigned i) { Worker(i).run(length); },
       [&] {
-        page_trim(random.one_in(4) ? SIZE_MAX : random.below(8 * kMiB));
+        page_trim(random.one_in(4) ? SIZE_MAX : random.below(8U << 20));
         page_audit();
         page_collect(pages);
         EXPECT(pages.dirty_bytes <= pages.committed_bytes);

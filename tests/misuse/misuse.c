@@ -8,6 +8,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
@@ -75,7 +76,33 @@ static void* free_it(void* object) {
   return NULL;
 }
 
+static void run_on(int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  /* A machine with one CPU runs everything there. */
+  (void)sched_setaffinity(0, sizeof one, &one);
+}
+
+static void* free_on_second_cpu(void* object) {
+  run_on(1);
+  free(object);
+  return NULL;
+}
+
+/* The second free meets another CPU's magazine, which cannot know. It comes out when both are flushed. */
+static void double_free_on_another_cpu(void) {
+  run_on(0);
+  void* object = announce(small_object());
+  free(object);
+  pthread_t thread;
+  EXPECT(pthread_create(&thread, NULL, free_on_second_cpu, opaque(object)) == 0);
+  EXPECT(pthread_join(thread, NULL) == 0);
+  malloc_trim(0);
+}
+
 static void double_free_in_another_thread(void) {
+  run_on(0);
   void* object = announce(small_object());
   free(object);
   pthread_t thread;
@@ -209,6 +236,7 @@ static const struct {
     {"double_free_large", double_free_large},
     {"double_free_in_library", double_free_in_library},
     {"double_free_in_another_thread", double_free_in_another_thread},
+    {"double_free_on_another_cpu", double_free_on_another_cpu},
     {"interior", interior},
     {"misaligned", misaligned},
     {"misaligned_by_8", misaligned_by_8},

@@ -15,6 +15,7 @@ HEAP = {  # case -> line; {0}, {1} are the addresses that the program printed
     "double_free_large": "double free of {0} (large object) in {program}",
     "double_free_in_library": "double free of {0} (size class 64) in libmisuse.so",
     "double_free_in_another_thread": "double free of {0} (size class 64) in {program}",
+    "double_free_on_another_cpu": "double free of {0} (size class 64), found when it was flushed",
     "interior": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",
     "misaligned": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",
     "misaligned_by_8": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",

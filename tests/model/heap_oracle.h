@@ -50,7 +50,11 @@ class HeapOracle {
   size_t bytes() const { return bytes_; }
   uint64_t refused() const { return refused_; }
 
-  void allocate(size_t size) { adopt(pm::allocate(size), size, pm::kSizeStep); }
+  void allocate(size_t size) {
+    // Where g++ 12 knows the size to be large it warns of the table look-up that a small one would do.
+    asm("" : "+r"(size));
+    adopt(pm::allocate(size), size, pm::kSizeStep);
+  }
 
   void allocate_aligned(size_t alignment, size_t size) {
     adopt(pm::allocate_aligned(alignment, size), size, alignment);
