@@ -41,7 +41,10 @@ __attribute__((constructor(101))) void on_load() {
 }
 
 // Nothing is torn down: static destructors and detached threads may free after this.
-__attribute__((destructor)) void on_exit() { pm::report_at_exit(); }
+__attribute__((destructor)) void on_exit() {
+  pm::report_at_exit();
+  pm::check_at_exit();
+}
 
 }  // namespace
 

@@ -35,7 +35,7 @@ void deallocate_small(void* p, ClassId id, const void* caller) {
     return report_inside(p, place.object, size_class(id).size, caller);
   }
   const bool known_free = heap_view.checked && place.free;
-  if (PM_UNLIKELY(known_free || magazine_overflow(id, p, heap_view.checked) == Overflow::double_free)) {
+  if (PM_UNLIKELY(known_free || magazine_overflow(id, p) == Overflow::double_free)) {
     return report_double_free(p, size_class(id).size, caller);
   }
   report_rejected();
@@ -65,7 +65,7 @@ size_t checked_size(const void* p, const char* call, const void* caller) {
   const size_t size = size_class(id).size;
   if (heap_view.checked) {
     const SlotPlace place = slab_find(p);
-    if (!place.exact || place.free || (magazine_may_hold(id, p) && magazine_holds(id, p))) {
+    if (!place.exact || place.free || magazine_holds_on_top(id, p)) {
       report_use_of_freed(call, p, size, caller);
       return 0;
     }
@@ -202,6 +202,12 @@ size_t trim_heap(size_t goal) {
   report_rejected();
   slab_trim();
   return page_trim(goal);
+}
+
+void check_at_exit() {
+  if (heap_view.small_limit == 0 || !heap_view.checked) return;
+  magazine_drain_all();
+  report_rejected();
 }
 
 HeapCounters heap_counters() { return {foreign_count(), misuse_count()}; }

@@ -58,8 +58,7 @@ PM_HOT bool deallocate_fast(void* p) {
   const size_t offset = address_of(p) - region_view.base;
   if (PM_UNLIKELY(offset >= region_view.limit)) return false;
   const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
-  if (PM_UNLIKELY(!heap_view.checked)) return magazine_push<false>(id, p) == Push::done;
-  return magazine_push<true>(id, p) == Push::done;
+  return magazine_push(id, p) == Push::done;
 }
 
 // With the size that the caller believes the object has. A larger class than the object's is a misuse; a smaller one is
@@ -78,6 +77,9 @@ bool start_heap();
 // Gives everything that is free back to the system; returns the bytes. For the allocation that would fail otherwise, and
 // for malloc_trim.
 size_t trim_heap(size_t goal);
+
+// Empties the magazines once more, so that a double free that no check saw at once is reported at the latest now.
+void check_at_exit();
 
 struct HeapCounters {
   uint64_t foreign_frees, misuses;

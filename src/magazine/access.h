@@ -59,7 +59,7 @@ struct LockedAccess {
     return object;
   }
 
-  static Push push(uint32_t cpu, ClassId id, void* p, bool checked) {
+  static Push push(uint32_t cpu, ClassId id, void* p) {
     Lock& lock = block_locks[cpu].lock;
     if (lock.held_by_this_thread()) return Push::full;
     const LockGuard guard(lock);
@@ -67,11 +67,8 @@ struct LockedAccess {
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
     if (top >= b.limits[id].end.load(std::memory_order_relaxed)) return Push::full;
-    if (checked) {
-      std::atomic<uint16_t>& recent = b.recent[recent_hash(p)];
-      const uint32_t i = recent.load(std::memory_order_relaxed);
-      if (i < top && slots_of(b)[i + 1].load(std::memory_order_relaxed) == p) return Push::suspect;
-      recent.store(static_cast<uint16_t>(top), std::memory_order_relaxed);
+    for (uint64_t i = 0; i < kLookBack; ++i) {
+      if (slots_of(b)[top - i].load(std::memory_order_relaxed) == p) return Push::suspect;
     }
     slots_of(b)[top + 1].store(p, std::memory_order_relaxed);
     b.words[id].store(word + 1, std::memory_order_relaxed);

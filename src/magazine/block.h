@@ -7,8 +7,8 @@
 //   slot 0              always zero
 //   words[class]        low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the start
 //   limits[class].end   index of the last slot that a push may fill
-//   limits[class].divisor   the class's multiplier for the test of interior pointers (slab/size_class.h); 0: ask the cold path
-//   recent[hash]        index below the slot where an object with this hash was pushed last (double free check)
+//   limits[class].divisor   the class's multiplier for the test of interior pointers (slab/size_class.h); 0 asks the cold path,
+//                       UINT32_MAX lets every offset pass
 //   slots[begin]        always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
 //   slots[begin+1..]    the objects
 //
@@ -20,7 +20,6 @@
 //           lock while top names slot 0 or the sentinel and end is 0, when no sequence can commit
 //   end, begin, capacity, next_slot    the holder of the layout lock
 //   slots   a push, above top, before it commits; the holder of the layout lock while the magazine is closed and empty
-//   recent  pushes; a hint
 //   tallies a thread on this CPU outside of sequences: relaxed, increments may be lost when it is preempted
 // A block of the locked mode: everything under the block's lock.
 #pragma once
@@ -35,8 +34,9 @@ namespace pm {
 
 inline constexpr unsigned kBlockShift = 19;
 inline constexpr size_t kBlockStride = size_t{1} << kBlockShift;
-inline constexpr unsigned kRecentBits = 11;
 inline constexpr uint64_t kTopMask = 0xffff;
+// A push compares its object with this many topmost ones.
+inline constexpr unsigned kLookBack = 4;
 inline constexpr unsigned kPopsShift = 16;
 
 struct MagazineTally {
@@ -66,7 +66,6 @@ struct CpuBlock {
   uint32_t shrink_hand;                  // class the shrinker looks at next; layout lock
   uint32_t reserved[13];
   MagazineTally tallies[kMaxClasses];
-  std::atomic<uint16_t> recent[1U << kRecentBits];
 };
 
 inline constexpr uint32_t kFirstSlot = sizeof(CpuBlock) / sizeof(void*);
@@ -77,19 +76,8 @@ static_assert(sizeof(CpuBlock) % 64 == 0);
 // Offsets that the assembly spells out.
 inline constexpr size_t kWordsOffset = offsetof(CpuBlock, words);
 inline constexpr size_t kLimitsOffset = offsetof(CpuBlock, limits);
-inline constexpr size_t kRecentOffset = offsetof(CpuBlock, recent);
 static_assert(kWordsOffset == 64 && kLimitsOffset == 64 + 8 * kMaxClasses);
 
 inline std::atomic<void*>* slots_of(CpuBlock& block) { return reinterpret_cast<std::atomic<void*>*>(&block); }
-
-// Fibonacci hashing (Knuth, TAOCP 6.4).
-inline uint32_t recent_hash(const void* p) {
-  return (static_cast<uint32_t>(address_of(p)) * 0x9e3779b1U) >> (32 - kRecentBits);
-}
-
-// Notes that p lies in slot `index`, for the double free check. A hint: what it says is compared with the slot.
-inline void remember(CpuBlock& block, const void* p, uint64_t index) {
-  block.recent[recent_hash(p)].store(static_cast<uint16_t>(index - 1), std::memory_order_relaxed);
-}
 
 }  // namespace pm

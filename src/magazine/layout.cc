@@ -7,6 +7,7 @@ namespace pm {
 
 Lock layout_lock{LockRank::layout};
 uint64_t magazine_budget_bytes = 0;
+bool magazine_checks = true;
 LayoutCounters layout_counters;
 
 namespace {
@@ -26,7 +27,7 @@ void open_magazine(CpuBlock& block, ClassId id, uint32_t begin, uint32_t capacit
   block.tallies[id].begin = static_cast<uint16_t>(begin);
   block.tallies[id].capacity = static_cast<uint16_t>(capacity);
   block.tallies[id].room = static_cast<uint16_t>(capacity);
-  block.limits[id].divisor = class_table->divisor[id];
+  block.limits[id].divisor = magazine_checks ? class_table->divisor[id] : UINT32_MAX;
   const uint64_t word = block.words[id].load(std::memory_order_relaxed);
   block.words[id].store(with_top(word, begin + count), std::memory_order_release);
   block.limits[id].end.store(static_cast<uint16_t>(begin + capacity), std::memory_order_release);
@@ -101,9 +102,6 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
       array[i] = array[count - 1 - i];
       array[count - 1 - i] = other;
     }
-    for (uint32_t i = 0; i < count; ++i) remember(block, array[i], place + 1 + i);
-    // Stale pointers in the abandoned array would look like objects to the double free check.
-    for (uint32_t i = old_begin; i <= old_end; ++i) slots[i].store(nullptr, std::memory_order_relaxed);
   }
   block.next_slot.store(place + capacity + 1, std::memory_order_relaxed);
   open_magazine(block, id, place, capacity, count);

@@ -13,6 +13,7 @@ extern "C" __attribute__((visibility("default"))) uint64_t pm_inject_delay = 0;
 namespace pm {
 
 char* magazine_blocks = nullptr;
+char* hot_blocks = nullptr;
 uint32_t magazine_cpus = 0;
 BlockLock block_locks[kLockedBlocks];
 char* locked_blocks = nullptr;
@@ -79,6 +80,13 @@ void* refill(ClassId id) {
   const uint32_t cpu = Access::cpu();
   MagazineTally& tally = Access::block(cpu).tallies[id];
   tally.misses.fetch_add(1, std::memory_order_relaxed);
+  if (uses_mm_cid) {  // the hot path did not look here
+    void* object;
+    if (Access::pop_batch(cpu, id, tally.begin, &object, 1) == 1) {
+      tally.flushed.fetch_add(1, std::memory_order_relaxed);
+      return object;
+    }
+  }
   grow_magazine<Access>(cpu, id);
   // A young magazine asks for as much as it holds: a program that wants few objects of a class gets few.
   const uint32_t batch = size_class(id).batch;
@@ -99,8 +107,12 @@ void overflow(ClassId id, void* p) {
   const uint32_t cpu = Access::cpu();
   MagazineTally& tally = Access::block(cpu).tallies[id];
   tally.overflows.fetch_add(1, std::memory_order_relaxed);
-  grow_magazine<Access>(cpu, id);
+  // A suspect that was none, or a call by concurrency id: there may well be room.
   uint32_t pushed = Access::push_batch(cpu, id, &p, 1);
+  if (pushed == 0) {
+    grow_magazine<Access>(cpu, id);
+    pushed = Access::push_batch(cpu, id, &p, 1);
+  }
   if (pushed == 0) {
     void* objects[kMaxBatch];
     const uint32_t batch = size_class(id).batch;
@@ -116,8 +128,6 @@ void overflow(ClassId id, void* p) {
     put_away(id, &p, 1);
     return;
   }
-  CpuBlock& block = Access::block(cpu);
-  remember(block, p, block.words[id].load(std::memory_order_relaxed) & kTopMask);
   tally.refilled.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -129,13 +139,12 @@ bool reaches_rseq() {
 }
 #endif
 
-bool holds(const CpuBlock& block, ClassId id, const void* p) {
-  const uint64_t top = block.words[id].load(std::memory_order_relaxed) & kTopMask;
-  std::atomic<void*>* const slots = slots_of(const_cast<CpuBlock&>(block));
-  for (uint64_t i = block.tallies[id].begin + uint64_t{1}; i <= top; ++i) {
-    if (slots[i].load(std::memory_order_relaxed) == p) return true;
-  }
-  return false;
+CpuBlock& this_block() {
+#if PM_HAS_RSEQ
+  const uint32_t cpu = os::rseq_cpu();
+  if (cpu < magazine_cpus) return RseqAccess::block(cpu);
+#endif
+  return LockedAccess::block(LockedAccess::cpu());
 }
 
 char* reserve_blocks(uint32_t blocks, size_t& bytes) {
@@ -157,6 +166,7 @@ void each_block(Use use) {
 
 bool magazine_init(const MagazineOptions& options) {
   magazine_budget_bytes = options.magazine_bytes;
+  magazine_checks = options.checked;
   if (!depot_init(options.depot_bytes)) return false;
   const uint32_t cpus = os::possible_cpus();
   // Blocks of the locked mode exist in every process: a thread without rseq may turn up at any time. Untouched, they are
@@ -166,8 +176,17 @@ bool magazine_init(const MagazineOptions& options) {
   if (locked_blocks == nullptr) return false;
   const os::RseqSource source = os::start_rseq(options.allow_rseq, options.use_mm_cid, &uses_mm_cid);
   if (source == os::RseqSource::none) return true;
-  magazine_blocks = reserve_blocks(cpus, rseq_bytes);
-  if (magazine_blocks == nullptr) return true;
+  constexpr uint32_t kEmpty = 2;  // for CPU -1 and -2
+  char* const blocks = reserve_blocks(cpus + kEmpty, rseq_bytes);
+  if (blocks == nullptr) return true;
+  magazine_blocks = blocks + kEmpty * kBlockStride;
+  hot_blocks = magazine_blocks;
+  if (uses_mm_cid) {
+    size_t bytes = 0;
+    char* const empty = reserve_blocks(cpus + kEmpty, bytes);
+    if (empty == nullptr) return true;
+    hot_blocks = empty + kEmpty * kBlockStride;
+  }
   os::prepare_fence();
   magazine_cpus = cpus;
   mode = MagazineMode::rseq;
@@ -185,41 +204,28 @@ void* magazine_refill(ClassId id) {
   return object != nullptr ? object : refill<LockedAccess>(id);
 }
 
-Overflow magazine_overflow(ClassId id, void* p, bool checked) {
+Overflow magazine_overflow(ClassId id, void* p) {
 #if PM_HAS_RSEQ
   if (reaches_rseq()) {
-    if (checked && magazine_may_hold(id, p) && magazine_holds(id, p)) return Overflow::double_free;
-    // A suspect that was none: the magazine may well have room.
-    if (rseq_push(id, p) != Push::done) overflow<RseqAccess>(id, p);
+    if (magazine_holds_on_top(id, p)) return Overflow::double_free;
+    overflow<RseqAccess>(id, p);
     return Overflow::done;
   }
 #endif
-  const uint32_t cpu = LockedAccess::cpu();
-  const Push push = LockedAccess::push(cpu, id, p, checked);
+  const Push push = LockedAccess::push(LockedAccess::cpu(), id, p);
   if (push == Push::done) return Overflow::done;
-  if (push == Push::suspect && holds(LockedAccess::block(cpu), id, p)) return Overflow::double_free;
+  if (push == Push::suspect) return Overflow::double_free;
   overflow<LockedAccess>(id, p);
   return Overflow::done;
 }
 
-bool magazine_holds(ClassId id, const void* p) {
-#if PM_HAS_RSEQ
-  const uint32_t cpu = os::rseq_cpu();
-  if (cpu < magazine_cpus) return holds(RseqAccess::block(cpu), id, p);
-#endif
-  return holds(LockedAccess::block(LockedAccess::cpu()), id, p);
-}
-
-bool magazine_may_hold(ClassId id, const void* p) {
-#if PM_HAS_RSEQ
-  const uint32_t cpu = os::rseq_cpu();
-  CpuBlock& block = cpu < magazine_cpus ? RseqAccess::block(cpu) : LockedAccess::block(LockedAccess::cpu());
-#else
-  CpuBlock& block = LockedAccess::block(LockedAccess::cpu());
-#endif
-  const uint32_t i = block.recent[recent_hash(p)].load(std::memory_order_relaxed);
-  return i < (block.words[id].load(std::memory_order_relaxed) & kTopMask) &&
-         slots_of(block)[i + 1].load(std::memory_order_relaxed) == p;
+bool magazine_holds_on_top(ClassId id, const void* p) {
+  CpuBlock& block = this_block();
+  const uint64_t top = block.words[id].load(std::memory_order_relaxed) & kTopMask;
+  for (uint64_t i = 0; i < kLookBack && top > block.tallies[id].begin + i; ++i) {
+    if (slots_of(block)[top - i].load(std::memory_order_relaxed) == p) return true;
+  }
+  return false;
 }
 
 size_t magazine_take_rejected(void** out, size_t size) {

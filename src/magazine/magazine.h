@@ -17,6 +17,7 @@ struct MagazineOptions {
   uint64_t depot_bytes;
   bool allow_rseq;
   bool use_mm_cid;
+  bool checked;  // test for interior pointers on the hot path
 };
 
 enum class MagazineMode : uint8_t { rseq, locked };
@@ -37,11 +38,9 @@ PM_HOT bool magazine_pop(ClassId id, void*& out) {
 #endif
 }
 
-// Puts the object into the magazine. Push::suspect only with `checked`: it seems to be there already.
-template <bool kChecked>
+// Puts the object into the magazine. Push::suspect: it seems to lie there already, or not to be an object's start.
 PM_HOT Push magazine_push(ClassId id, void* p) {
 #if PM_HAS_RSEQ
-  if constexpr (kChecked) return rseq_push_checked(id, p);
   return rseq_push(id, p);
 #else
   static_cast<void>(id);
@@ -55,13 +54,10 @@ PM_COLD void* magazine_refill(ClassId id);
 
 // After a push that did not succeed: makes room and puts p away. What became of it:
 enum class Overflow : uint8_t { done, double_free };
-PM_COLD Overflow magazine_overflow(ClassId id, void* p, bool checked);
+PM_COLD Overflow magazine_overflow(ClassId id, void* p);
 
-// Whether p lies in a magazine of this CPU now (exact for this CPU if the thread is not moved meanwhile).
-bool magazine_holds(ClassId id, const void* p);
-
-// A quick look that may miss: false means "not seen", true calls for magazine_holds.
-bool magazine_may_hold(ClassId id, const void* p);
+// Whether p is one of the objects freed last on this CPU.
+bool magazine_holds_on_top(ClassId id, const void* p);
 
 // Objects that turned out to be free already when their batch was flushed; the heap reports them. At most `size`.
 size_t magazine_take_rejected(void** out, size_t size);

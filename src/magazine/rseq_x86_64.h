@@ -29,10 +29,14 @@
 
 namespace pm {
 
-// The blocks of all CPUs, and how many CPUs have one; 0 until the magazines are ready. A CPU number beyond (a thread that
-// is not registered has 0xffffffff or 0xfffffffe) has no block.
+// The blocks, one for each index: a CPU number or, by option, a concurrency id. magazine_cpus is their number, 0 until the
+// magazines are ready; it bounds every number the kernel can give (os::possible_cpus).
 extern PM_SHARED char* magazine_blocks;
 extern PM_SHARED uint32_t magazine_cpus;
+// The blocks that pop and push look at, by CPU number. The same, unless concurrency ids are in use: then blocks that stay
+// empty, so that every call goes on to the cold path, which asks for the id. Below the first lie two more that stay empty,
+// for threads that are not registered: their CPU reads as -1 or -2.
+extern PM_SHARED char* hot_blocks;
 
 #if defined(POOLMALLOC_INJECT)
 extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequence; the tests vary it
@@ -71,19 +75,17 @@ extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequ
   "  movq %[area], %[t]\n"                            \
   "  leaq 3b(%%rip), %[block]\n"                      \
   "  movq %[block], %%fs:8(%[t])\n"                   \
-  "  movq %[cpu], %[t]\n"                             \
   "1:\n"
 
-// block = address of this CPU's block, or out to `label`.
-#define PM_RSEQ_THIS_BLOCK(label)         \
-  "  movl %%fs:(%[t]), %k[block]\n"       \
-  "  cmpl %[cpus], %k[block]\n"           \
-  "  jae " label "\n"                     \
+// block = address of this CPU's block, by the number in cpu_id.
+#define PM_RSEQ_THIS_BLOCK                \
+  "  movslq %%fs:4(%[t]), %[block]\n"     \
   "  shlq $19, %[block]\n"                \
   "  addq %[blocks], %[block]\n"
 
-// The block of the CPU `want`, if the thread runs there.
+// block = that of the index `want`, if the thread's CPU (or concurrency id) has it; else out to `label`.
 #define PM_RSEQ_BLOCK_OF(label)           \
+  "  movq %[cpu], %[t]\n"                 \
   "  movl %%fs:(%[t]), %k[block]\n"       \
   "  cmpl %[want], %k[block]\n"           \
   "  jne " label "\n"                     \
@@ -102,7 +104,7 @@ PM_HOT bool rseq_pop(ClassId id, void*& out) {
   uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(
-      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[empty]")
+      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
       "  movzwl 64(%[block],%[c],8), %k[t]\n"
       "  movq (%[block],%[t],8), %[object]\n"
       PM_INJECT
@@ -111,8 +113,7 @@ PM_HOT bool rseq_pop(ClassId id, void*& out) {
       "  addq $0xffff, 64(%[block],%[c],8)\n"
       "2:\n"
       : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t)
-      : [c] "r"(c), [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus),
-        [blocks] "m"(magazine_blocks)
+      : [c] "r"(c), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
       : "memory", "cc" PM_INJECT_CLOBBERS
       : empty);
   out = object;
@@ -125,12 +126,14 @@ enum class Push : uint8_t { done, full, suspect };
 
 // push(class, p):
 //   block = blocks[cpu]
-//   end = block.limits[class].end
+//   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)
+//   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot tell)
+//   end = block.limits[class].end               (before the word: see "open" in layout.h)
 //   if top(block.words[class]) >= end: return full
+//   if p is one of block.slots[top], [top - 1], [top - 2], [top - 3]: return suspect    (freed a moment ago)
 //   block.slots[top + 1] = p
 //   commit block.words[class]: top + 1
-//
-// end is loaded before the word: see "open" in layout.h.
+// The caller looks closer at a suspect.
 //
 // The commits are instructions that read, add and write (one instruction, so a sequence cannot be split there). Only a drain
 // from another CPU writes the word besides; what it makes of a pop that commits across its exchange is told in layout.cc.
@@ -138,60 +141,29 @@ PM_HOT Push rseq_push(ClassId id, void* p) {
   uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(
-      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[full]")
+      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
+      "  movzwl %w[p], %k[t]\n"
+      "  imull 1092(%[block],%[c],8), %k[t]\n"
+      "  cmpl 1092(%[block],%[c],8), %k[t]\n"
+      "  jae %l[suspect]\n"
       "  movzwl 1088(%[block],%[c],8), %k[t]\n"
       "  cmpw %w[t], 64(%[block],%[c],8)\n"
       "  movzwl 64(%[block],%[c],8), %k[t]\n"
       "  jae %l[full]\n"
       PM_INJECT
+      "  cmpq %[p], (%[block],%[t],8)\n"
+      "  je %l[suspect]\n"
+      "  cmpq %[p], -8(%[block],%[t],8)\n"
+      "  je %l[suspect]\n"
+      "  cmpq %[p], -16(%[block],%[t],8)\n"
+      "  je %l[suspect]\n"
+      "  cmpq %[p], -24(%[block],%[t],8)\n"
+      "  je %l[suspect]\n"
       "  movq %[p], 8(%[block],%[t],8)\n"
       "  incq 64(%[block],%[c],8)\n"
       "2:\n"
       : [block] "=&r"(block), [t] "=&r"(t)
-      : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset),
-        [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
-      : "memory", "cc" PM_INJECT_CLOBBERS
-      : full);
-  return Push::done;
-full:
-  return Push::full;
-}
-
-// push with checks, between the test of end and the store:
-//   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)
-//   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot tell)
-//   i = block.recent[hash(p)]
-//   if block.slots[i + 1] == p and i < top: return suspect    (p seems to lie in the magazine)
-//   block.recent[hash(p)] = top
-// The caller looks closer at a suspect.
-PM_HOT Push rseq_push_checked(ClassId id, void* p) {
-  uint64_t block, t, i;
-  const uint64_t c = id;
-  const uint64_t hash = recent_hash(p);
-  asm volatile goto(
-      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK("%l[full]")
-      "  movzwl %w[p], %k[t]\n"
-      "  imull 1092(%[block],%[c],8), %k[t]\n"
-      "  cmpl 1092(%[block],%[c],8), %k[t]\n"
-      "  jae %l[suspect]\n"
-      "  movzwl 1088(%[block],%[c],8), %k[i]\n"
-      "  movzwl 64(%[block],%[c],8), %k[t]\n"
-      "  cmpl %k[i], %k[t]\n"
-      "  jae %l[full]\n"
-      PM_INJECT
-      "  movzwl %c[recent](%[block],%[hash],2), %k[i]\n"
-      "  cmpq %[p], 8(%[block],%[i],8)\n"
-      "  jne 6f\n"
-      "  cmpl %k[t], %k[i]\n"
-      "  jb %l[suspect]\n"
-      "6:\n"
-      "  movq %[p], 8(%[block],%[t],8)\n"
-      "  movw %w[t], %c[recent](%[block],%[hash],2)\n"
-      "  incq 64(%[block],%[c],8)\n"
-      "2:\n"
-      : [block] "=&r"(block), [t] "=&r"(t), [i] "=&r"(i)
-      : [c] "r"(c), [p] "r"(p), [hash] "r"(hash), [recent] "i"(kRecentOffset), [area] "m"(os::rseq_area_offset),
-        [cpu] "m"(os::rseq_cpu_offset), [cpus] "m"(magazine_cpus), [blocks] "m"(magazine_blocks)
+      : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
       : "memory", "cc" PM_INJECT_CLOBBERS
       : full, suspect);
   return Push::done;

@@ -77,7 +77,11 @@ bool register_this_thread() {
 uint32_t possible_cpus() {
   // "0-1" or "0,2-5": the last number is the highest.
   char text[256];
-  if (read_small_file("/sys/devices/system/cpu/possible", text, sizeof text) <= 0) return 256;
+  // Answers the size of the mask in bytes, rounded up to a word.
+  uint64_t mask[128] = {};
+  const long mask_bytes = raw_syscall(SYS_sched_getaffinity, 0, sizeof mask, argument(mask));
+  const uint32_t most = failed(mask_bytes) ? 8192 : static_cast<uint32_t>(mask_bytes) * 8;
+  if (read_small_file("/sys/devices/system/cpu/possible", text, sizeof text) <= 0) return most;
   uint32_t highest = 0;
   uint32_t value = 0;
   for (const char* p = text; *p != 0; ++p) {
@@ -88,7 +92,8 @@ uint32_t possible_cpus() {
       value = 0;
     }
   }
-  return highest + 1;
+  // The two agree up to the rounding. If they do not, the file is not the kernel's.
+  return highest < most && most - highest <= 64 ? highest + 1 : most;
 }
 
 uint32_t current_cpu() {

@@ -39,7 +39,8 @@ RseqSource start_rseq(bool allowed, bool use_mm_cid, bool* got_mm_cid);
 // Where we register ourselves: does so for the calling thread, once. True if the thread is registered now.
 bool register_this_thread();
 
-// Highest possible CPU number plus one (/sys/devices/system/cpu/possible), at least 1.
+// A bound above every CPU number the kernel can give a thread of ours: the highest in /sys/devices/system/cpu/possible plus
+// one or, where that cannot be read or was made up by a container, the size of the kernel's own CPU masks.
 uint32_t possible_cpus();
 // The CPU this thread runs on now; a hint.
 uint32_t current_cpu();

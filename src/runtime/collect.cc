@@ -52,7 +52,7 @@ void collect_classes(Snapshot& out) {
     out.slab_free_bytes += slab.free_slots * c.size;
     out.slab_tail_bytes += slab_bytes - slab.slots * c.size;
     out.allocations += magazine.pops + magazine.misses;
-    out.frees += magazine.pushes;
+    out.frees += magazine.pushes + magazine.overflows;
     out.magazine_hits += row.hits;
     out.magazine_misses += row.misses;
   }

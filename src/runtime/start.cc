@@ -40,7 +40,8 @@ bool start_layers() {
   const MagazineOptions magazine = {.magazine_bytes = current.magazine_bytes,
                                     .depot_bytes = current.depot_bytes,
                                     .allow_rseq = !(current.magazine == "locked"),
-                                    .use_mm_cid = current.cpu_index == "mm_cid"};
+                                    .use_mm_cid = current.cpu_index == "mm_cid",
+                                    .checked = current.check == "default"};
   return page_init(page) && slab_init() && magazine_init(magazine);
 }
 

@@ -19,13 +19,12 @@ constexpr size_t kWindow = 8 * kGiB;
 bool start_whole_heap() {
   const char* instrument = nullptr;
   if (!os::is_instrumented(&instrument)) return start_heap();
-  const bool started =
-      page_init({.reserve_bytes = kWindow, .dirty_bytes = kMiB, .huge_always = false, .huge_auto = true}) &&
-      slab_init() &&
-      magazine_init({.magazine_bytes = 2 * kMiB, .depot_bytes = 4 * kMiB, .allow_rseq = true, .use_mm_cid = false});
+  start_pages(kWindow, kMiB);
+  EXPECT(slab_init());
+  EXPECT(magazine_init({.magazine_bytes = 2 * kMiB, .depot_bytes = 4 * kMiB, .allow_rseq = true, .use_mm_cid = false}));
   heap_view.checked = true;
   heap_view.small_limit = kMaxClassSize + 1;
-  return started;
+  return true;
 }
 
 const void* here() { return reinterpret_cast<const void*>(&start_whole_heap); }

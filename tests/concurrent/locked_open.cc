@@ -28,7 +28,7 @@ uint32_t objects_held() {
 }  // namespace
 
 int main() {
-  EXPECT(page_init({.reserve_bytes = kGiB, .dirty_bytes = kMiB, .huge_always = false, .huge_auto = false}));
+  start_pages(kGiB, kMiB);
   EXPECT(slab_init());
   EXPECT(magazine_init({.magazine_bytes = kMiB, .depot_bytes = 0, .allow_rseq = false, .use_mm_cid = false}));
   static char object[64];

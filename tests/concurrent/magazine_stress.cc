@@ -97,7 +97,7 @@ class Stress {
 
 int main(int count, char** arguments) {
   const bool rseq = count < 2 || strcmp(arguments[1], "rseq") == 0;
-  EXPECT(page_init({.reserve_bytes = kWindow, .dirty_bytes = kMiB, .huge_always = false, .huge_auto = false}));
+  start_pages(kWindow, kMiB);
   EXPECT(slab_init());
   EXPECT(magazine_init({.magazine_bytes = 256 * kKiB, .depot_bytes = kMiB, .allow_rseq = rseq, .use_mm_cid = false}));
   if (rseq && magazine_mode() != MagazineMode::rseq) return kSkipped;

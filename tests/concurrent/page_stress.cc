@@ -152,7 +152,7 @@ class Worker {
 }  // namespace
 
 int main() {
-  EXPECT(page_init({.reserve_bytes = kWindow, .dirty_bytes = 4 * kMiB, .huge_always = false, .huge_auto = false}));
+  start_pages(kWindow, 4 * kMiB);
   const double length = seconds(2);
   Random random(5);
   PageStatistics pages;

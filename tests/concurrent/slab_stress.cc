@@ -72,7 +72,7 @@ class Stress {
 }  // namespace
 
 int main() {
-  EXPECT(page_init({.reserve_bytes = kWindow, .dirty_bytes = kMiB, .huge_always = false, .huge_auto = false}));
+  start_pages(kWindow, kMiB);
   EXPECT(slab_init());
   static Stress stress;
   const double length = seconds(2);

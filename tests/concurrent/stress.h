@@ -23,6 +23,7 @@
 #include "page/page.h"
 #include "slab/slab.h"
 #include "tests/expect.h"
+#include "tests/window.h"
 
 namespace pm::stress {
 
@@ -52,6 +53,11 @@ class Random {
  private:
   uint64_t state_;
 };
+
+inline void start_pages(uint64_t window, uint64_t dirty_bytes) {
+  EXPECT(page_init({.reserve_bytes = window, .dirty_bytes = dirty_bytes, .huge_always = false, .huge_auto = true}));
+  test::place_window();
+}
 
 // Of each 16 bytes of the region's first `bytes`: whether an object that starts there is the program's.
 class Owners {

@@ -20,7 +20,7 @@ class Input {
     return high << 8 | byte();
   }
 
-  // A byte, two bytes, the edge of a class, or a large object of up to 4 MiB.
+  // A byte, two bytes, the edge of a class, or a large object of up to 1 MiB.
   size_t size() {
     const size_t kind = byte();
     switch (kind % 4) {
@@ -30,7 +30,7 @@ class Input {
         const auto id = static_cast<pm::ClassId>(1 + byte() % (pm::class_table->count - 1));
         return pm::size_class(id).size - 1 + kind / 4 % 3;
       }
-      default: return two_bytes() << (kind / 4 % 7);
+      default: return two_bytes() << (kind / 4 % 5);
     }
   }
 

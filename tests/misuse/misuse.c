@@ -55,7 +55,7 @@ static void free_between(int count) {
   free(opaque(object));
 }
 
-static void double_free_delayed(void) { free_between(5); }
+static void double_free_delayed(void) { free_between(3); }
 
 static void double_free_after_200(void) { free_between(200); }
 

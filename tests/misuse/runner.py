@@ -11,7 +11,7 @@ import harness
 HEAP = {  # case -> line; {0}, {1} are the addresses that the program printed
     "double_free": "double free of {0} (size class 64) in {program}",
     "double_free_delayed": "double free of {0} (size class 64) in {program}",
-    "double_free_after_200": "double free of {0} (size class 64) in {program}",
+    "double_free_after_200": "double free of {0} (size class 64), found when it was flushed",
     "double_free_large": "double free of {0} (large object) in {program}",
     "double_free_in_library": "double free of {0} (size class 64) in libmisuse.so",
     "double_free_in_another_thread": "double free of {0} (size class 64) in {program}",

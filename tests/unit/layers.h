@@ -6,11 +6,13 @@
 #include "page/page.h"
 #include "slab/slab.h"
 #include "tests/unit/fresh_process.h"
+#include "tests/window.h"
 
 namespace pm::test {
 
 inline void start_pages(uint64_t dirty_bytes = 64 * kMiB) {
   EXPECT(page_init({.reserve_bytes = kGiB, .dirty_bytes = dirty_bytes, .huge_always = false, .huge_auto = false}));
+  place_window();
 }
 
 inline void start_slabs() {

@@ -1,0 +1,253 @@
+#include "page/page.h"
+
+#include <cstring>
+
+#include "os/memory.h"
+#include "os/process.h"
+#include "tests/unit/layers.h"
+
+namespace {
+
+using namespace pm;
+using pm::test::in_fresh_process;
+using pm::test::start_pages;
+
+char* large(size_t bytes, size_t alignment = kSizeStep, bool zero = false) {
+  void* const p = allocate_large(bytes, alignment, zero);
+  EXPECT(p != nullptr);
+  return static_cast<char*>(p);
+}
+
+FreeLarge free_at(void* p) {
+  void* start = nullptr;
+  return free_large(p, &start);
+}
+
+PageStatistics statistics() {
+  PageStatistics out;
+  page_collect(out);
+  page_audit();
+  return out;
+}
+
+TEST_CASE("large objects are whole pages, zero where they are fresh, and counted") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(200'000);
+    EXPECT(large_size(p) == align_up(200'000, os::page_size()));
+    EXPECT(address_of(p) % kGranuleBytes == 0 && region.contains(p));
+    for (size_t i = 0; i < large_size(p); ++i) EXPECT(p[i] == 0);
+    memset(p, 1, large_size(p));
+    PageStatistics now = statistics();
+    EXPECT(now.large_objects == 1 && now.large_bytes == large_size(p) && now.large_allocations == 1);
+    EXPECT(free_at(p) == FreeLarge::done);
+    now = statistics();
+    EXPECT(now.large_objects == 0 && now.large_bytes == 0 && now.large_frees == 1);
+    EXPECT(now.dirty_bytes == 4 * kGranuleBytes && now.dirty_bytes + now.clean_bytes == now.committed_bytes);
+  });
+}
+
+TEST_CASE("the smallest and the impossible") {
+  in_fresh_process([] {
+    start_pages();
+    EXPECT(large_size(large(0)) == os::page_size());
+    EXPECT(large_size(large(1)) == os::page_size());
+    EXPECT(allocate_large(SIZE_MAX, 16, false) == nullptr);
+    EXPECT(allocate_large(size_t{1} << 50, 16, false) == nullptr);
+    EXPECT(allocate_large(1, 2 * kMaxAlignment, false) == nullptr);
+  });
+}
+
+TEST_CASE("every alignment") {
+  in_fresh_process([] {
+    start_pages();
+    for (size_t alignment = 16; alignment <= 64 * kMiB; alignment *= 2) {
+      char* const p = large(100'000, alignment);
+      EXPECT(address_of(p) % alignment == 0);
+      p[99'999] = 1;
+    }
+    page_audit();
+  });
+}
+
+TEST_CASE("memory that was used is zero again when that is asked for, at the cost of its dirty parts alone") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(kMiB);
+    memset(p, 7, kMiB);
+    EXPECT(free_at(p) == FreeLarge::done);
+    char* const q = large(2 * kMiB, kSizeStep, true);
+    for (size_t i = 0; i < 2 * kMiB; ++i) EXPECT(q[i] == 0);
+    // The part that nobody has used is not there.
+    const size_t page = os::page_size();
+    EXPECT(os::resident_bytes(address_of(q), 2 * kMiB) <= kMiB + page);
+  });
+}
+
+TEST_CASE("what is at an address") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(5 * kGranuleBytes);
+    void* start = nullptr;
+    EXPECT(find_large(p, &start) == FreeLarge::done && start == p);
+    for (const size_t offset : {size_t{1}, size_t{4096}, kGranuleBytes, 5 * kGranuleBytes - 1}) {
+      start = nullptr;
+      EXPECT(free_large(p + offset, &start) == FreeLarge::inside && start == p);
+    }
+    EXPECT(free_at(p + 5 * kGranuleBytes) == FreeLarge::freed_already);
+    EXPECT(free_at(p) == FreeLarge::done);
+    EXPECT(free_at(p) == FreeLarge::freed_already);
+    EXPECT(free_at(p + kGranuleBytes) == FreeLarge::freed_already);
+    bool clean = false;
+    const GranuleIndex run = allocate_slab_run(1, &clean);
+    allocate_slab_run(1, &clean);
+    release_slab_run(run, 1);
+    EXPECT(free_at(region.address(run)) == FreeLarge::slab_gone);
+  });
+}
+
+TEST_CASE("resizing in place") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(4 * kGranuleBytes);
+    memset(p, 3, 4 * kGranuleBytes);
+    EXPECT(resize_large(p, 9 * kGranuleBytes) && large_size(p) == 9 * kGranuleBytes);
+    EXPECT(p[4 * kGranuleBytes - 1] == 3);
+    p[9 * kGranuleBytes - 1] = 4;
+    char* const neighbour = large(1);
+    EXPECT(neighbour == p + 9 * kGranuleBytes);
+    EXPECT(!resize_large(p, 10 * kGranuleBytes) && large_size(p) == 9 * kGranuleBytes);
+    EXPECT(!resize_large(p, SIZE_MAX));
+    // Within its last granule and back.
+    EXPECT(resize_large(p, 8 * kGranuleBytes + 1) && large_size(p) == 8 * kGranuleBytes + os::page_size());
+    EXPECT(resize_large(p, 9 * kGranuleBytes));
+    EXPECT(resize_large(p, 1) && large_size(p) == os::page_size() && p[0] == 3);
+    EXPECT(statistics().large_bytes == 2 * os::page_size());
+    EXPECT(large(8 * kGranuleBytes) == p + kGranuleBytes);
+    page_audit();
+  });
+}
+
+TEST_CASE("moved objects keep their content, and leave zeros that may be dirty") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(2 * kMiB);
+    for (size_t i = 0; i < 2 * kMiB; i += 4096) memcpy(p + i, &i, sizeof i);
+    large(1);
+    auto* const q = static_cast<char*>(move_large(p, 8 * kMiB));
+    if (q == nullptr) return;  // a kernel before 5.7
+    EXPECT(q != p && large_size(q) == 8 * kMiB);
+    for (size_t i = 0; i < 2 * kMiB; i += 4096) EXPECT(memcmp(q + i, &i, sizeof i) == 0);
+    q[8 * kMiB - 1] = 1;
+    EXPECT(free_at(p) == FreeLarge::freed_already);
+    EXPECT(statistics().moves == 1 && statistics().large_objects == 2);
+    EXPECT(free_at(q) == FreeLarge::done);
+    EXPECT(move_large(large(1024), 4096) == nullptr);
+  });
+}
+
+TEST_CASE("slab runs share huge blocks; empty blocks are extents again") {
+  in_fresh_process([] {
+    start_pages();
+    bool clean = false;
+    GranuleIndex runs[6];
+    const uint32_t lengths[6] = {1, 2, 4, 8, 16, 1};
+    for (int i = 0; i < 6; ++i) {
+      runs[i] = allocate_slab_run(lengths[i], &clean);
+      EXPECT(clean && runs[i] % lengths[i] == 0 && runs[i] / kBlockGranules == runs[0] / kBlockGranules);
+    }
+    EXPECT(statistics().slab_run_bytes == 32 * kGranuleBytes && statistics().free_in_blocks_bytes == 0);
+    for (int i = 0; i < 6; ++i) release_slab_run(runs[i], lengths[i]);
+    const PageStatistics now = statistics();
+    EXPECT(now.slab_run_bytes == 0 && now.free_in_blocks_bytes == 0 && now.dirty_bytes == 32 * kGranuleBytes);
+    EXPECT(now.largest_free_bytes == now.committed_bytes);
+    EXPECT(allocate_slab_run(4, &clean) != kNoGranule && !clean);
+  });
+}
+
+TEST_CASE("trimming gives back as much as was asked for, and everything in the end") {
+  in_fresh_process([] {
+    start_pages();
+    char* objects[8];
+    for (char*& p : objects) {
+      p = large(kMiB);
+      memset(p, 1, kMiB);
+    }
+    for (int i = 0; i < 8; i += 2) EXPECT(free_at(objects[i]) == FreeLarge::done);
+    EXPECT(statistics().dirty_bytes == 4 * kMiB);
+    EXPECT(page_trim(0) == 0);
+    EXPECT(page_trim(kMiB) >= kMiB && statistics().dirty_bytes <= 3 * kMiB);
+    EXPECT(page_trim(SIZE_MAX) >= 2 * kMiB && statistics().dirty_bytes == 0);
+    EXPECT(page_trim(SIZE_MAX) == 0);
+    EXPECT(statistics().decommitted_bytes == 4 * kMiB);
+    for (int i = 0; i < 8; ++i) {
+      EXPECT(os::resident_bytes(address_of(objects[i]), kMiB) == (i % 2 == 0 ? 0 : kMiB));
+      EXPECT(i % 2 == 0 || objects[i][kMiB - 1] == 1);
+    }
+  });
+}
+
+TEST_CASE("free granules between slabs are given back too") {
+  in_fresh_process([] {
+    start_pages();
+    bool clean = false;
+    const GranuleIndex a = allocate_slab_run(4, &clean);
+    const GranuleIndex b = allocate_slab_run(1, &clean);
+    memset(region.address(a), 1, 4 * kGranuleBytes);
+    memset(region.address(b), 2, kGranuleBytes);
+    release_slab_run(a, 4);
+    EXPECT(page_trim(SIZE_MAX) == 4 * kGranuleBytes);
+    EXPECT(os::resident_bytes(address_of(region.address(a)), 4 * kGranuleBytes) == 0);
+    EXPECT(static_cast<char*>(region.address(b))[kGranuleBytes - 1] == 2);
+    EXPECT(allocate_slab_run(4, &clean) == a && clean);
+  });
+}
+
+TEST_CASE("growth decommits first what lies dirty beyond the limit") {
+  in_fresh_process([] {
+    start_pages(kMiB);
+    char* const p = large(16 * kMiB);
+    memset(p, 1, 16 * kMiB);
+    char* const fence = large(1);
+    EXPECT(free_at(p) == FreeLarge::done);
+    EXPECT(statistics().decommit_calls == 0);
+    // Too large for the hole.
+    large(64 * kMiB);
+    const PageStatistics now = statistics();
+    EXPECT(now.decommit_calls > 0);
+    EXPECT(now.dirty_bytes <= now.committed_bytes / 4);
+    EXPECT(free_at(fence) == FreeLarge::done);
+  });
+}
+
+TEST_CASE("a decommit that is refused keeps the pages dirty, and trimming ends") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(kMiB);
+    memset(p, 1, kMiB);
+    EXPECT(free_at(p) == FreeLarge::done);
+    static os::MemoryFunctions refusing = os::memory();
+    refusing.decommit = [](const os::PageRange*, size_t) -> size_t { return 0; };
+    os::set_memory_functions(&refusing);
+    EXPECT(page_trim(SIZE_MAX) == 0 && statistics().dirty_bytes == kMiB);
+    os::set_memory_functions(nullptr);
+    EXPECT(page_trim(SIZE_MAX) == kMiB);
+    char* const q = large(kMiB, kSizeStep, true);
+    for (size_t i = 0; i < kMiB; ++i) EXPECT(q[i] == 0);
+  });
+}
+
+TEST_CASE("memory that is refused is reported, and what is free still serves") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(kMiB);
+    static os::MemoryFunctions refusing = os::memory();
+    refusing.commit = [](uintptr_t, size_t) { return false; };
+    os::set_memory_functions(&refusing);
+    EXPECT(allocate_large(512 * kMiB, 16, false) == nullptr && statistics().refusals > 0);
+    EXPECT(free_at(p) == FreeLarge::done);
+    EXPECT(large(kMiB) != nullptr);
+  });
+}
+
+}  // namespace
