@@ -1,5 +1,5 @@
-// Where the region lies in tests. ThreadSanitizer keeps its shadow where the heap's window would be, so in that flavour the
-// window moves to addresses that it takes for a program's own.
+// Where the region lies in tests. ThreadSanitizer keeps its shadow where the heap's window would be, so in that flavour
+// the window moves to addresses that it takes for a program's own.
 #ifndef POOLMALLOC_TESTS_WINDOW_H_
 #define POOLMALLOC_TESTS_WINDOW_H_
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "heap/misuse.h"
+#include "magazine/rejected.h"
 #include "os/libc.h"
 #include "page/page.h"
 #include "slab/slab.h"
@@ -25,7 +26,7 @@ void* allocate_small(ClassId id) {
 // slab finds the slot free already.
 void report_rejected() {
   void* rejected[4];
-  const size_t n = magazine_take_rejected(rejected, 4);
+  const size_t n = take_rejected(rejected, 4);
   for (size_t i = 0; i < n; ++i) report_late_double_free(rejected[i], size_class(class_at(rejected[i])).size);
 }
 

@@ -6,6 +6,7 @@
 //   pop_batch(cpu, class, begin, out, n)    how many came out, topmost first; may be 0
 //   set_end(cpu, class, end)                false if it could not be done here and now; afterwards no push past the old
 //                                           end is under way
+//   open(cpu, class, word, end)             publishes a closed magazine; the holder of the layout lock only
 //
 // For rseq a call made on another CPU than `cpu` does nothing and returns 0 or false.
 #pragma once
@@ -29,6 +30,11 @@ struct RseqAccess {
     return n == 0 ? 0 : rseq_pop_batch(cpu, id, begin, out, n);
   }
   PM_HOT static bool set_end(uint32_t cpu, ClassId id, uint16_t end) { return rseq_set_end(cpu, id, end); }
+  // Release: a push loads end before the word.
+  static void open(uint32_t cpu, ClassId id, uint64_t word, uint16_t end) {
+    block(cpu).words[id].store(word, std::memory_order_release);
+    block(cpu).limits[id].end.store(end, std::memory_order_release);
+  }
 };
 #endif
 
@@ -67,7 +73,7 @@ struct LockedAccess {
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
     if (top >= b.limits[id].end.load(std::memory_order_relaxed)) return Push::full;
-    for (uint64_t i = 0; i < kLookBack; ++i) {
+    for (uint64_t i = 0; i < kLookBack && top - i > b.tallies[id].begin; ++i) {
       if (slots_of(b)[top - i].load(std::memory_order_relaxed) == p) return Push::suspect;
     }
     slots_of(b)[top + 1].store(p, std::memory_order_relaxed);
@@ -102,6 +108,12 @@ struct LockedAccess {
     for (uint32_t i = 0; i < n; ++i) out[i] = slots_of(b)[top - i].load(std::memory_order_relaxed);
     b.words[id].store(word - n, std::memory_order_relaxed);
     return n;
+  }
+
+  static void open(uint32_t cpu, ClassId id, uint64_t word, uint16_t end) {
+    const LockGuard guard(block_locks[cpu].lock);
+    block(cpu).words[id].store(word, std::memory_order_relaxed);
+    block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
   }
 
   static bool set_end(uint32_t cpu, ClassId id, uint16_t end) {

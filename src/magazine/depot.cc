@@ -24,8 +24,8 @@ struct alignas(kCacheLine) ClassDepot {
   std::atomic<uint32_t> objects{0};  // a hint for the statistics; relaxed
 };
 
-constexpr uint32_t kBatches = 64 * 1024;
 constexpr uint32_t kBatchesPerCommit = 16;
+constexpr uint64_t kMostBatches = 256 * 1024;
 
 Table<Batch> table;
 IndexStack<StdAtomic> unused;
@@ -33,6 +33,7 @@ std::atomic<uint32_t> made{0};  // batches whose memory is committed or being so
 ClassDepot depots[kMaxClasses];
 std::atomic<uint64_t> held_bytes{0};  // relaxed: a bound, not an account
 uint64_t limit = 0;
+uint32_t most_batches = 0;
 
 std::atomic<uint32_t>& link_of(uint32_t index) { return table[index].next; }
 
@@ -41,7 +42,7 @@ uint32_t new_batch() {
   const uint32_t reused = unused.pop(link_of);
   if (reused != kNoIndex) return reused;
   const uint32_t first = made.fetch_add(kBatchesPerCommit, std::memory_order_relaxed);
-  if (first >= kBatches || !table.commit(first, kBatchesPerCommit)) {
+  if (first >= most_batches || !table.commit(first, kBatchesPerCommit)) {
     made.fetch_sub(kBatchesPerCommit, std::memory_order_relaxed);
     return kNoIndex;
   }
@@ -60,7 +61,10 @@ uint64_t allowed_bytes() {
 
 bool depot_init(uint64_t limit_bytes) {
   limit = limit_bytes;
-  return table.reserve(kBatches);
+  // A batch holds a kibibyte at least (64 objects of 16 bytes), but for single large objects.
+  const uint64_t batches = limit_bytes / kKiB + kBatchesPerCommit;
+  most_batches = static_cast<uint32_t>(align_down(batches < kMostBatches ? batches : kMostBatches, kBatchesPerCommit));
+  return table.reserve(most_batches);
 }
 
 bool depot_put(ClassId id, void* const* objects, size_t count) {

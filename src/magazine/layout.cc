@@ -1,7 +1,7 @@
 #include "magazine/layout.h"
 
 #include "base/check.h"
-#include "slab/slab.h"
+#include "magazine/rejected.h"
 
 namespace pm {
 
@@ -23,14 +23,15 @@ uint32_t next_capacity(uint32_t now, const SizeClass& c) {
 }
 
 // Publishes a closed magazine with `count` objects at its new place; see the states in layout.h.
-void open_magazine(CpuBlock& block, ClassId id, uint32_t begin, uint32_t capacity, uint32_t count) {
+template <typename Access>
+void open_magazine(uint32_t cpu, ClassId id, uint32_t begin, uint32_t capacity, uint32_t count) {
+  CpuBlock& block = Access::block(cpu);
   block.tallies[id].begin = static_cast<uint16_t>(begin);
   block.tallies[id].capacity = static_cast<uint16_t>(capacity);
   block.tallies[id].room = static_cast<uint16_t>(capacity);
   block.limits[id].divisor = magazine_checks ? class_table->divisor[id] : UINT32_MAX;
   const uint64_t word = block.words[id].load(std::memory_order_relaxed);
-  block.words[id].store(with_top(word, begin + count), std::memory_order_release);
-  block.limits[id].end.store(static_cast<uint16_t>(begin + capacity), std::memory_order_release);
+  Access::open(cpu, id, with_top(word, begin + count), static_cast<uint16_t>(begin + capacity));
 }
 
 // Halves idle magazines (classes that popped nothing since the hand came by last) until `wanted_bytes` of capacity are
@@ -59,7 +60,7 @@ bool take_from_idle(uint32_t cpu, ClassId growing, uint32_t wanted_bytes) {
       n = Access::pop_batch(cpu, id, tally.begin, objects, n < 64 ? n : 64);
       if (n == 0) break;
       tally.flushed.fetch_add(n, std::memory_order_relaxed);
-      slab_deallocate(id, objects, n);
+      give_to_slabs(id, objects, n);
     }
     const uint32_t freed = (tally.capacity - capacity) * size_class(id).size;
     tally.capacity = static_cast<uint16_t>(capacity);
@@ -92,7 +93,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
     if (top_of(block.words[id].load(std::memory_order_acquire)) > old_begin) {
       // Moved to another CPU half way: what came out goes to the slabs, the magazine opens again where it was.
       tally.flushed.fetch_add(count, std::memory_order_relaxed);
-      slab_deallocate(id, array, count);
+      give_to_slabs(id, array, count);
       block.limits[id].end.store(static_cast<uint16_t>(old_end), std::memory_order_release);
       return false;
     }
@@ -104,7 +105,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
     }
   }
   block.next_slot.store(place + capacity + 1, std::memory_order_relaxed);
-  open_magazine(block, id, place, capacity, count);
+  open_magazine<Access>(cpu, id, place, capacity, count);
   return true;
 }
 
@@ -149,7 +150,7 @@ void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
   MagazineTally& tally = block.tallies[id];
   auto* const array = reinterpret_cast<void**>(slots_of(block) + tally.begin + 1);
   const uint32_t count = top - tally.begin;
-  slab_deallocate(id, array, count);
+  give_to_slabs(id, array, count);
   for (uint32_t i = 0; i < count; ++i) array[i] = nullptr;
   tally.flushed.fetch_add(count, std::memory_order_relaxed);
 }
@@ -162,7 +163,7 @@ void drain_locked(uint32_t cpu) {
     void* objects[64];
     while (const uint32_t n = LockedAccess::pop_batch(cpu, id, tally.begin, objects, 64)) {
       tally.flushed.fetch_add(n, std::memory_order_relaxed);
-      slab_deallocate(id, objects, n);
+      give_to_slabs(id, objects, n);
     }
   }
 }

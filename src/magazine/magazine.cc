@@ -3,8 +3,8 @@
 #include "base/check.h"
 #include "magazine/depot.h"
 #include "magazine/layout.h"
+#include "magazine/rejected.h"
 #include "os/memory.h"
-#include "slab/slab.h"
 
 #if defined(POOLMALLOC_INJECT)
 extern "C" __attribute__((visibility("default"))) uint64_t pm_inject_delay = 0;
@@ -41,26 +41,9 @@ void count(std::atomic<uint64_t> Events::*event, uint64_t n = 1) {
   (events[os::current_cpu() % kEventCells].*event).fetch_add(n, std::memory_order_relaxed);
 }
 
-// Pointers whose batch was rejected by the slabs, until the heap reports them. Relaxed slots: each is taken once.
-constexpr size_t kMaxRejected = 16;
-std::atomic<void*> rejected[kMaxRejected];
-std::atomic<uint32_t> rejected_count{0};
-
-void note_rejected(void* const* objects, size_t n) {
-  for (size_t i = 0; i < n; ++i) {
-    for (std::atomic<void*>& slot : rejected) {
-      void* expected = nullptr;
-      if (slot.compare_exchange_strong(expected, objects[i], std::memory_order_relaxed)) {
-        rejected_count.fetch_add(1, std::memory_order_relaxed);
-        break;
-      }
-    }
-  }
-}
-
 void put_away(ClassId id, void** objects, size_t n) {
   if (n == 0 || (n == size_class(id).batch && depot_put(id, objects, n))) return;
-  note_rejected(objects, slab_deallocate(id, objects, n));
+  give_to_slabs(id, objects, n);
 }
 
 // Up to `wanted` objects from the depot or the slabs; the depot may give up to kMaxBatch whatever is wanted.
@@ -173,19 +156,17 @@ bool magazine_init(const MagazineOptions& options) {
   // address space only.
   locked_block_count = cpus < kLockedBlocks ? cpus : kLockedBlocks;
   locked_blocks = reserve_blocks(locked_block_count, locked_bytes);
-  if (locked_blocks == nullptr) return false;
-  const os::RseqSource source = os::start_rseq(options.allow_rseq, options.use_mm_cid, &uses_mm_cid);
-  if (source == os::RseqSource::none) return true;
   constexpr uint32_t kEmpty = 2;  // for CPU -1 and -2
-  char* const blocks = reserve_blocks(cpus + kEmpty, rseq_bytes);
-  if (blocks == nullptr) return true;
-  magazine_blocks = blocks + kEmpty * kBlockStride;
-  hot_blocks = magazine_blocks;
+  const os::RseqSource source = os::start_rseq(options.allow_rseq, options.use_mm_cid, &uses_mm_cid);
+  const bool rseq = source != os::RseqSource::none;
+  char* const hot = reserve_blocks((rseq ? cpus : 0) + kEmpty, rseq_bytes);
+  if (locked_blocks == nullptr || hot == nullptr) return false;
+  hot_blocks = hot + kEmpty * kBlockStride;
+  magazine_blocks = hot_blocks;
+  if (!rseq) return true;
   if (uses_mm_cid) {
-    size_t bytes = 0;
-    char* const empty = reserve_blocks(cpus + kEmpty, bytes);
-    if (empty == nullptr) return true;
-    hot_blocks = empty + kEmpty * kBlockStride;
+    magazine_blocks = reserve_blocks(cpus, rseq_bytes);
+    if (magazine_blocks == nullptr) return false;
   }
   os::prepare_fence();
   magazine_cpus = cpus;
@@ -228,19 +209,6 @@ bool magazine_holds_on_top(ClassId id, const void* p) {
   return false;
 }
 
-size_t magazine_take_rejected(void** out, size_t size) {
-  if (rejected_count.load(std::memory_order_relaxed) == 0) return 0;
-  size_t n = 0;
-  for (std::atomic<void*>& slot : rejected) {
-    if (n == size) break;
-    void* const p = slot.exchange(nullptr, std::memory_order_relaxed);
-    if (p == nullptr) continue;
-    rejected_count.fetch_sub(1, std::memory_order_relaxed);
-    out[n++] = p;
-  }
-  return n;
-}
-
 bool magazine_drain_all() {
   bool all = true;
 #if PM_HAS_RSEQ
@@ -254,7 +222,7 @@ bool magazine_drain_all() {
   void* objects[kMaxBatch];
   for (unsigned c = 1; c < class_table->count; ++c) {
     const auto id = static_cast<ClassId>(c);
-    while (const size_t n = depot_take(id, objects)) note_rejected(objects, slab_deallocate(id, objects, n));
+    while (const size_t n = depot_take(id, objects)) give_to_slabs(id, objects, n);
   }
   return all;
 }

@@ -59,9 +59,6 @@ PM_COLD Overflow magazine_overflow(ClassId id, void* p);
 // Whether p is one of the objects freed last on this CPU.
 bool magazine_holds_on_top(ClassId id, const void* p);
 
-// Objects that turned out to be free already when their batch was flushed; the heap reports them. At most `size`.
-size_t magazine_take_rejected(void** out, size_t size);
-
 // Moves all magazines' and the depot's objects to the slabs. Returns false if some CPU could not be reached.
 bool magazine_drain_all();
 

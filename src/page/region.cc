@@ -39,9 +39,11 @@ bool Region::init(uint64_t wanted_bytes) {
   const uint64_t offset_blocks = roomy ? (seed >> 32) % kOffsetPlaces : 0;
   for (uint64_t window = choose_window(wanted_bytes); window >= kSmallestWindow; window /= 2) {
     const auto granules = static_cast<uint32_t>((window >> kGranuleShift) + offset_blocks * kBlockGranules);
-    // A refused attempt keeps what it reserved: it is address space only, and the next attempt asks for half.
     if (!extents_.reserve(granules) || !blocks_.reserve(granules / kBlockGranules) || !page_map_.reserve(granules) ||
         !page_map_.commit(0, granules) || !blocks_.commit(0, granules / kBlockGranules)) {
+      extents_.release();
+      blocks_.release();
+      page_map_.release();
       continue;
     }
     window_ = granules;

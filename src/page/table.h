@@ -21,6 +21,11 @@ class Table {
     return base_ != nullptr;
   }
 
+  void release() {
+    if (base_ != nullptr) os::memory().release(address_of(base_), bytes_);
+    base_ = nullptr;
+  }
+
   // Makes records [first, first + count) usable. Idempotent and thread-safe: pages at the edges may be committed twice.
   bool commit(size_t first, size_t count) {
     const size_t page = os::page_size();

@@ -1,7 +1,6 @@
 // Threads put batches into the depot and take them out, while the system now and then refuses memory for batch records.
 // The objects are mere numbers; each is in one place at a time, and in the end all come out again.
 #include "magazine/depot.h"
-
 #include "os/memory.h"
 #include "stress.h"
 
@@ -114,7 +113,8 @@ int main() {
   static Stress stress;
   const double length = seconds(2);
   const unsigned threads = many_threads();
-  run_threads(threads, true, [&](unsigned i) { stress.work(i, threads, length); }, [] { usleep(1000); });
+  run_threads(
+      threads, true, [&](unsigned i) { stress.work(i, threads, length); }, [] { usleep(1000); });
   EXPECT(commits.load() > 2);
   stress.finish();
   return 0;

@@ -15,13 +15,15 @@ using namespace pm::stress;
 
 constexpr size_t kWindow = 8 * kGiB;
 
-// Under a sanitizer the runtime leaves everything to the sanitizer's allocator; the heap itself works there as anywhere.
+// Under a sanitizer the runtime leaves everything to the sanitizer's allocator; the heap itself works there as
+// anywhere.
 bool start_whole_heap() {
   const char* instrument = nullptr;
   if (!os::is_instrumented(&instrument)) return start_heap();
   start_pages(kWindow, kMiB);
   EXPECT(slab_init());
-  EXPECT(magazine_init({.magazine_bytes = 2 * kMiB, .depot_bytes = 4 * kMiB, .allow_rseq = true, .use_mm_cid = false}));
+  EXPECT(magazine_init(
+      {.magazine_bytes = 2 * kMiB, .depot_bytes = 4 * kMiB, .allow_rseq = true, .use_mm_cid = false, .checked = true}));
   heap_view.checked = true;
   heap_view.small_limit = kMaxClassSize + 1;
   return true;
@@ -40,9 +42,7 @@ void mark(const Object& object) {
   object.p[object.size - 1] = object.p[0];
 }
 
-bool is_marked(const Object& object) {
-  return object.p[object.size - 1] == object.p[0];
-}
+bool is_marked(const Object& object) { return object.p[object.size - 1] == object.p[0]; }
 
 class Stress {
  public:

@@ -1,5 +1,5 @@
-// A magazine of the locked mode is opened by one thread, under the layout lock, while another pushes and pops, under the
-// block's lock: what is pushed must be there afterwards, in the new array. Each round starts from a fresh magazine.
+// A magazine of the locked mode is opened by one thread, under the layout lock, while another pushes and pops, under
+// the block's lock: what is pushed must be there afterwards, in the new array. Each round starts from a fresh magazine.
 #include "magazine/layout.h"
 #include "magazine/magazine.h"
 #include "stress.h"
@@ -30,7 +30,8 @@ uint32_t objects_held() {
 int main() {
   start_pages(kGiB, kMiB);
   EXPECT(slab_init());
-  EXPECT(magazine_init({.magazine_bytes = kMiB, .depot_bytes = 0, .allow_rseq = false, .use_mm_cid = false}));
+  EXPECT(magazine_init(
+      {.magazine_bytes = kMiB, .depot_bytes = 0, .allow_rseq = false, .use_mm_cid = false, .checked = true}));
   static char object[64];
   Random random(1);
   const Deadline deadline(seconds(2));
@@ -51,7 +52,7 @@ int main() {
     close_magazine();
     const uint32_t now = round.load(std::memory_order_relaxed) + 1;
     round.store(now, std::memory_order_release);
-    while (LockedAccess::push(kCpu, kClass, object, false) != Push::done) {
+    while (LockedAccess::push(kCpu, kClass, object) != Push::done) {
       // Let the opener have the block's lock, for a time that lands the next push anywhere in its work.
       for (uint32_t turns = random.below(64); turns > 0; --turns) os::pause_cpu();
     }

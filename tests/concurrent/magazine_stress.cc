@@ -1,10 +1,9 @@
 // Threads pop, push, refill and overflow the magazines of a few classes while they are interrupted and moved, and while
-// another thread drains every CPU. Each object has one owner at a time, no free is taken for a double free, and in the end
-// none is lost.
+// another thread drains every CPU. Each object has one owner at a time, no free is taken for a double free, and in the
+// end none is lost.
 //
 // Usage: magazine_stress rseq|locked
 #include "magazine/magazine.h"
-
 #include "stress.h"
 
 #if defined(POOLMALLOC_INJECT)
@@ -29,10 +28,10 @@ void* allocate_object(ClassId id) {
   return p;
 }
 
-void free_object(void* p, bool checked) {
+void free_object(void* p) {
   const ClassId id = class_at(p);
-  const Push push = checked ? magazine_push<true>(id, p) : magazine_push<false>(id, p);
-  if (push != Push::done) EXPECT(magazine_overflow(id, p, checked) == Overflow::done);
+  EXPECT(!magazine_holds_on_top(id, p));
+  if (magazine_push(id, p) != Push::done) EXPECT(magazine_overflow(id, p) == Overflow::done);
 }
 
 class Stress {
@@ -52,19 +51,19 @@ class Stress {
         } else if (random.one_in(4)) {
           place = exchange_.swap(random.below(UINT32_MAX), place);
         } else {
-          give(place, random.one_in(2));
+          give(place);
           // Often the same object at once again, as programs do.
           place = random.one_in(2) ? take(id) : nullptr;
         }
       }
     }
     for (void* p : held) {
-      if (p != nullptr) give(p, true);
+      if (p != nullptr) give(p);
     }
   }
 
   void finish() {
-    exchange_.empty([this](void* p) { give(p, true); });
+    exchange_.empty([this](void* p) { give(p); });
     set_delay(0);
     EXPECT(magazine_drain_all());
     static MagazineClassStatistics rows[kMaxClasses];
@@ -83,10 +82,10 @@ class Stress {
     return p;
   }
 
-  void give(void* p, bool checked) {
+  void give(void* p) {
     EXPECT(has_stamp(p, size_class(class_at(p)).size));
     owners_.give(p);
-    free_object(p, checked);
+    free_object(p);
   }
 
   Owners owners_{kWindow};
@@ -99,7 +98,8 @@ int main(int count, char** arguments) {
   const bool rseq = count < 2 || strcmp(arguments[1], "rseq") == 0;
   start_pages(kWindow, kMiB);
   EXPECT(slab_init());
-  EXPECT(magazine_init({.magazine_bytes = 256 * kKiB, .depot_bytes = kMiB, .allow_rseq = rseq, .use_mm_cid = false}));
+  EXPECT(magazine_init(
+      {.magazine_bytes = 256 * kKiB, .depot_bytes = kMiB, .allow_rseq = rseq, .use_mm_cid = false, .checked = true}));
   if (rseq && magazine_mode() != MagazineMode::rseq) return kSkipped;
 
   static Stress stress;

@@ -1,5 +1,5 @@
-// Threads take and give back batches of a few classes while another sweeps the slabs and releases empty ones. Each object
-// has one owner at a time, none lies in two slabs, and in the end every slab can go.
+// Threads take and give back batches of a few classes while another sweeps the slabs and releases empty ones. Each
+// object has one owner at a time, none lies in two slabs, and in the end every slab can go.
 #include "stress.h"
 
 namespace {

@@ -1,5 +1,5 @@
-// What the stress programs share: how long they run, threads that are interrupted and moved about, and a table that says
-// of every address whether the program owns the object there, so that an object handed out twice is seen at once.
+// What the stress programs share: how long they run, threads that are interrupted and moved about, and a table that
+// says of every address whether the program owns the object there, so that an object handed out twice is seen at once.
 //
 // The checks are expect.h's: they report and end the process, from any thread and whatever state the heap is in.
 #pragma once
@@ -63,7 +63,8 @@ inline void start_pages(uint64_t window, uint64_t dirty_bytes) {
 class Owners {
  public:
   explicit Owners(size_t bytes) : count_(bytes / kSizeStep) {
-    void* const table = mmap(nullptr, count_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const table =
+        mmap(nullptr, count_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     EXPECT(table != MAP_FAILED);
     taken_ = static_cast<std::atomic<uint8_t>*>(table);
   }
@@ -84,7 +85,8 @@ class Owners {
   size_t count_;
 };
 
-// Writes at both ends of an object, so that objects that overlap are noticed although they start at different addresses.
+// Writes at both ends of an object, so that objects that overlap are noticed although they start at different
+// addresses.
 inline void stamp(void* p, size_t bytes) {
   const uint64_t mark = address_of(p) * 0x9e3779b97f4a7c15U;
   memcpy(p, &mark, sizeof mark);

@@ -13,11 +13,14 @@
 
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "config/options.h"
 #include "heap/heap.h"
+#include "os/process.h"
 #include "page/page.h"
 #include "runtime/runtime.h"
 #include "slab/slab.h"
 #include "tests/model/model.h"
+#include "tests/window.h"
 
 namespace model {
 
@@ -25,12 +28,22 @@ namespace model {
 // looked at, so its layers are brought up below the runtime.
 inline bool start_heap() {
   if (!PM_SANITIZED) return pm::start_heap();
-  constexpr pm::PageOptions kPage = {.reserve_bytes = 0, .dirty_bytes = 32 * pm::kMiB, .huge_always = false,
-                                     .huge_auto = false};
-  constexpr pm::MagazineOptions kMagazine = {.magazine_bytes = 2 * pm::kMiB, .depot_bytes = 4 * pm::kMiB,
-                                             .allow_rseq = true, .use_mm_cid = false};
-  if (!pm::page_init(kPage) || !pm::slab_init() || !pm::magazine_init(kMagazine)) return false;
-  pm::heap_view.checked = true;
+  char complaints[256];
+  pm::TextWriter writer(complaints);
+  pm::Options options;
+  pm::parse_options(pm::os::environment(), false, options, writer);
+  HOLDS(writer.size() == 0);
+  const pm::PageOptions page = {.reserve_bytes = options.reserve,
+                                .dirty_bytes = options.dirty_bytes,
+                                .huge_always = options.huge == "always",
+                                .huge_auto = options.huge == "auto"};
+  const pm::MagazineOptions magazine = {.magazine_bytes = options.magazine_bytes,
+                                        .depot_bytes = options.depot_bytes,
+                                        .allow_rseq = !(options.magazine == "locked"),
+                                        .use_mm_cid = options.cpu_index == "mm_cid"};
+  if (!pm::page_init(page) || !pm::slab_init() || !pm::magazine_init(magazine)) return false;
+  pm::test::place_window();
+  pm::heap_view.checked = options.check == "default";
   pm::heap_view.small_limit = pm::kMaxClassSize + 1;
   return true;
 }

@@ -22,8 +22,11 @@ inline void start_slabs() {
 
 inline void start_magazines(bool rseq, uint64_t magazine_bytes = 2 * kMiB, uint64_t depot_bytes = 4 * kMiB) {
   start_slabs();
-  EXPECT(magazine_init(
-      {.magazine_bytes = magazine_bytes, .depot_bytes = depot_bytes, .allow_rseq = rseq, .use_mm_cid = false}));
+  EXPECT(magazine_init({.magazine_bytes = magazine_bytes,
+                        .depot_bytes = depot_bytes,
+                        .allow_rseq = rseq,
+                        .use_mm_cid = false,
+                        .checked = true}));
 }
 
 }  // namespace pm::test

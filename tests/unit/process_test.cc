@@ -39,8 +39,8 @@ TEST_CASE("mappings are found by address") {
 TEST_CASE("both ends of an anonymous mapping") {
   const size_t page = os::page_size();
   const uintptr_t start = uintptr_t{18} << 40;
-  void* const p = mmap(reinterpret_cast<void*>(start), 2 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-                       -1, 0);
+  void* const p = mmap(reinterpret_cast<void*>(start), 2 * page, PROT_READ,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   REQUIRE(p == reinterpret_cast<void*>(start));
   os::Mapping mapping;
   REQUIRE(os::find_mapping(start, mapping));

@@ -84,8 +84,8 @@ TEST_CASE("a foreign mapping in the window is stepped over, and stays foreign") 
     // In the second huge block behind the first chunk.
     const GranuleIndex behind = first.first + first.granules;
     char* const theirs = at(behind + kBlockGranules + 3);
-    EXPECT(mmap(theirs, kGranuleBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
-           theirs);
+    EXPECT(mmap(theirs, kGranuleBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+                0) == theirs);
     memset(theirs, 42, kGranuleBytes);
     for (int i = 0; i < 8; ++i) {
       const Region::Chunk chunk = region.grow(1, 1);

@@ -94,10 +94,8 @@ TEST_CASE("classes that a user adds") {
     EXPECT(size_class(class_of(1000)).size == 1008);
     EXPECT(size_class(class_of(30000)).size == 30000);
     // 72 and 24 become 80 and 32, which are there.
-    EXPECT(class_count() == before + 1 + 1 + (kDefaultClasses.by_size[30000 / 16] ==
-                                                      kDefaultClasses.by_size[30000 / 16 + 1]
-                                                  ? 1
-                                                  : 0));
+    EXPECT(class_count() ==
+           before + 1 + 1 + (kDefaultClasses.by_size[30000 / 16] == kDefaultClasses.by_size[30000 / 16 + 1] ? 1 : 0));
     expect_everything();
   });
 }
