@@ -74,26 +74,36 @@ bool register_this_thread() {
   return !failed(result);
 }
 
-uint32_t possible_cpus() {
-  // "0-1" or "0,2-5": the last number is the highest.
-  char text[256];
-  // Answers the size of the mask in bytes, rounded up to a word.
-  uint64_t mask[128] = {};
-  const long mask_bytes = raw_syscall(SYS_sched_getaffinity, 0, sizeof mask, argument(mask));
-  const uint32_t most = failed(mask_bytes) ? 8192 : static_cast<uint32_t>(mask_bytes) * 8;
-  if (read_small_file("/sys/devices/system/cpu/possible", text, sizeof text) <= 0) return most;
-  uint32_t highest = 0;
-  uint32_t value = 0;
-  for (const char* p = text; *p != 0; ++p) {
-    if (*p >= '0' && *p <= '9') {
-      value = value * 10 + static_cast<uint32_t>(*p - '0');
-      highest = value > highest ? value : highest;
-    } else {
-      value = 0;
-    }
+namespace {
+
+// One past the largest number in a list such as "0-1" or "0,2-5"; 0 if there is none.
+uint32_t end_of_list(const char* p) {
+  uint32_t end = 0;
+  for (uint32_t value = 0; *p != 0; ++p) {
+    const bool digit = *p >= '0' && *p <= '9';
+    value = digit ? value * 10 + static_cast<uint32_t>(*p - '0') : 0;
+    if (digit && value >= end) end = value + 1;
   }
-  // The two agree up to the rounding. If they do not, the file is not the kernel's.
-  return highest < most && most - highest <= 64 ? highest + 1 : most;
+  return end;
+}
+
+}  // namespace
+
+uint32_t possible_cpus() {
+  constexpr uint32_t kMost = 8192;
+  uint64_t allowed[kMost / 64] = {};
+  // Answers how many bytes the kernel's masks have: what it was built for, far more than there are.
+  const long mask_bytes = raw_syscall(SYS_sched_getaffinity, 0, sizeof allowed, argument(allowed));
+  const uint32_t built_for = failed(mask_bytes) ? kMost : static_cast<uint32_t>(mask_bytes) * 8;
+  uint32_t end_of_allowed = 1;
+  for (uint32_t word = 0; word < kMost / 64; ++word) {
+    if (allowed[word] != 0) end_of_allowed = word * 64 + log2_floor(allowed[word]) + 1;
+  }
+  char text[256];
+  const bool readable = read_small_file("/sys/devices/system/cpu/possible", text, sizeof text) > 0;
+  const uint32_t possible = readable ? end_of_list(text) : 0;
+  // A CPU that we may run on and that the file does not know: the file is not the kernel's.
+  return possible >= end_of_allowed ? possible : built_for;
 }
 
 uint32_t current_cpu() {

@@ -40,7 +40,7 @@ RseqSource start_rseq(bool allowed, bool use_mm_cid, bool* got_mm_cid);
 bool register_this_thread();
 
 // A bound above every CPU number the kernel can give a thread of ours: the highest in /sys/devices/system/cpu/possible plus
-// one or, where that cannot be read or was made up by a container, the size of the kernel's own CPU masks.
+// one or, where that cannot be read or a container made it up, what the kernel was built for.
 uint32_t possible_cpus();
 // The CPU this thread runs on now; a hint.
 uint32_t current_cpu();

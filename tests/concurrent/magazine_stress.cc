@@ -4,6 +4,7 @@
 //
 // Usage: magazine_stress rseq|locked
 #include "magazine/magazine.h"
+#include "magazine/rejected.h"
 #include "stress.h"
 
 #if defined(POOLMALLOC_INJECT)
@@ -70,7 +71,7 @@ class Stress {
     magazine_collect(rows);
     for (const MagazineClassStatistics& row : rows) EXPECT(row.magazine_objects == 0 && row.depot_objects == 0);
     void* rejected = nullptr;
-    EXPECT(magazine_take_rejected(&rejected, 1) == 0);
+    EXPECT(take_rejected(&rejected, 1) == 0);
     expect_no_object_outside();
   }
 

@@ -79,7 +79,7 @@ static void* free_it(void* object) {
 static void run_on(int cpu) {
   cpu_set_t one;
   CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
+  CPU_SET((size_t)cpu, &one);
   /* A machine with one CPU runs everything there. */
   (void)sched_setaffinity(0, sizeof one, &one);
 }
