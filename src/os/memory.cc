@@ -14,6 +14,9 @@
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -91,6 +94,11 @@ bool kernel_advise_huge(uintptr_t start, size_t bytes) {
   return !failed(raw_syscall(SYS_madvise, static_cast<long>(start), static_cast<long>(bytes), MADV_HUGEPAGE));
 }
 
+bool kernel_populate(uintptr_t start, size_t bytes) {
+  return !failed(
+      raw_syscall(SYS_madvise, static_cast<long>(start), static_cast<long>(bytes), MADV_POPULATE_WRITE));
+}
+
 bool kernel_move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
   // DONTUNMAP (5.7) leaves the source mapped and empty, so that no hole opens in the region.
   const long result = raw_syscall(SYS_mremap, static_cast<long>(from), static_cast<long>(bytes),
@@ -100,7 +108,7 @@ bool kernel_move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
 }
 
 constexpr MemoryFunctions kKernel = {kernel_reserve, kernel_release, kernel_commit, kernel_decommit, kernel_advise_huge,
-                                     kernel_move_pages};
+                                     kernel_populate, kernel_move_pages};
 const MemoryFunctions* replaced = nullptr;
 
 }  // namespace

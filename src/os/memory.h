@@ -29,6 +29,8 @@ struct MemoryFunctions {
   size_t (*decommit)(const PageRange* ranges, size_t count);
   // Asks for 2 MiB pages in the range.
   bool (*advise_huge)(uintptr_t start, size_t bytes);
+  // Touches every page of the range; false if the kernel cannot (before 5.14) or has no memory.
+  bool (*populate)(uintptr_t start, size_t bytes);
   // Moves the pages of [from, from+bytes) to `to`, which is committed, aligned and untouched; `from` reads as zero then.
   bool (*move_pages)(uintptr_t from, uintptr_t to, size_t bytes);
 };

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/index_stack.h"
 #include "os/cpu.h"
+#include "page/huge_advice.h"
 #include "page/slab_blocks.h"
 
 namespace pm {
@@ -42,6 +43,7 @@ IndexStack<StdAtomic> deferred;
 std::atomic<uint32_t>& deferred_link(uint32_t g) { return region.extent(g).head; }
 
 PageOptions options = {};
+HugeAdvice huge_advice;
 
 // Homes in use: one until threads are seen to collide, so that a small process keeps one dense heap. Relaxed: a hint.
 std::atomic<uint32_t> homes{1};
@@ -51,7 +53,6 @@ constexpr uint32_t kCollisionsPerHome = 256;
 // Decommit counters; relaxed, read by the statistics.
 std::atomic<uint64_t> decommit_calls{0};
 std::atomic<uint64_t> decommitted_bytes{0};
-std::atomic<uint64_t> huge_advised_bytes{0};
 std::atomic<uint64_t> moves{0};
 std::atomic<uint64_t> moved_now{0};
 
@@ -230,14 +231,6 @@ void make_room_for(uint32_t granules) {
   }
 }
 
-void advise_huge(const Region::Chunk& chunk) {
-  const bool wanted = options.huge_always || (options.huge_auto && region.committed_bytes() >= 64 * kMiB);
-  const size_t bytes = size_t{chunk.granules} << kGranuleShift;
-  if (wanted && os::memory().advise_huge(address_of(region.address(chunk.first)), bytes)) {
-    huge_advised_bytes.fetch_add(bytes, std::memory_order_relaxed);
-  }
-}
-
 // Finds memory in a shard by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if it has none.
 template <typename Attempt>
 GranuleIndex try_shards(uint32_t home, Attempt attempt) {
@@ -276,7 +269,8 @@ GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
   if (found != kNoGranule) return found;
   const Region::Chunk chunk = region.grow(granules, shard.id);
   if (chunk.granules == 0) return kNoGranule;
-  advise_huge(chunk);
+  huge_advice.advise(address_of(region.address(chunk.first)), size_t{chunk.granules} << kGranuleShift,
+                     region.committed_bytes());
   return try_locked(shard, [&](Shard& grown) {
     grown.extents.release(chunk.first, chunk.granules);
     return attempt(grown);
@@ -323,6 +317,7 @@ FreeLarge classify(const void* p, void** start) {
 
 bool page_init(const PageOptions& wanted) {
   options = wanted;
+  huge_advice.set_mode(wanted.huge);
   region.set_strict(os::overcommit_mode() == 2 || os::address_space_limit() != UINT64_MAX);
   return region.init(options.reserve_bytes);
 }
@@ -460,10 +455,11 @@ void page_collect(PageStatistics& out) {
   out.refusals = region.refusals();
   out.decommit_calls = decommit_calls.load(std::memory_order_relaxed);
   out.decommitted_bytes = decommitted_bytes.load(std::memory_order_relaxed);
-  out.huge_advised_bytes = huge_advised_bytes.load(std::memory_order_relaxed);
+  out.huge_advised_bytes = huge_advice.advised_bytes();
   out.moves = moves.load(std::memory_order_relaxed);
-  // Chunks lie side by side and merge; a moved object splits one mapping into three. The tables are five more.
-  out.mappings = 1 + 2 * moved_now.load(std::memory_order_relaxed) + 5 + (out.huge_advised_bytes != 0 ? 1 : 0);
+  // Chunks lie side by side and merge; a moved object or advice for a part splits one mapping into three. The tables are
+  // five more.
+  out.mappings = 1 + 2 * moved_now.load(std::memory_order_relaxed) + 5 + 2 * huge_advice.splits();
 }
 
 void page_audit() {

@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "page/extents.h"
+#include "page/huge_advice.h"
 #include "page/region.h"
 
 namespace pm {
@@ -22,8 +23,7 @@ namespace pm {
 struct PageOptions {
   uint64_t reserve_bytes;  // window of the region; 0 chooses
   uint64_t dirty_bytes;    // free resident bytes kept for reuse
-  bool huge_always;
-  bool huge_auto;
+  HugeMode huge;
 };
 
 // False if the system refuses even a small region.

@@ -35,8 +35,9 @@ bool start_layers() {
   }
   const PageOptions page = {.reserve_bytes = current.reserve,
                             .dirty_bytes = current.dirty_bytes,
-                            .huge_always = current.huge == "always",
-                            .huge_auto = current.huge == "auto"};
+                            .huge = current.huge == "always"  ? HugeMode::always
+                                    : current.huge == "auto" ? HugeMode::automatic
+                                                             : HugeMode::never};
   const MagazineOptions magazine = {.magazine_bytes = current.magazine_bytes,
                                     .depot_bytes = current.depot_bytes,
                                     .allow_rseq = !(current.magazine == "locked"),

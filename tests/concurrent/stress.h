@@ -55,7 +55,7 @@ class Random {
 };
 
 inline void start_pages(uint64_t window, uint64_t dirty_bytes) {
-  EXPECT(page_init({.reserve_bytes = window, .dirty_bytes = dirty_bytes, .huge_always = false, .huge_auto = true}));
+  EXPECT(page_init({.reserve_bytes = window, .dirty_bytes = dirty_bytes, .huge = HugeMode::automatic}));
   test::place_window();
 }
 

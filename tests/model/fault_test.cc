@@ -188,8 +188,7 @@ void expect_all_given_back() {
 }
 
 void try_pages() {
-  constexpr pm::PageOptions kOptions = {.reserve_bytes = pm::kGiB, .dirty_bytes = 0, .huge_always = false,
-                                        .huge_auto = false};
+  constexpr pm::PageOptions kOptions = {.reserve_bytes = pm::kGiB, .dirty_bytes = 0, .huge = pm::HugeMode::never};
   if (!pm::page_init(kOptions)) {
     // A single refusal only makes it ask for less.
     HOLDS(faults.refused > 1);

@@ -35,8 +35,7 @@ inline bool start_heap() {
   HOLDS(writer.size() == 0);
   const pm::PageOptions page = {.reserve_bytes = options.reserve,
                                 .dirty_bytes = options.dirty_bytes,
-                                .huge_always = options.huge == "always",
-                                .huge_auto = options.huge == "auto"};
+                                .huge = pm::HugeMode::automatic};
   const pm::MagazineOptions magazine = {.magazine_bytes = options.magazine_bytes,
                                         .depot_bytes = options.depot_bytes,
                                         .allow_rseq = !(options.magazine == "locked"),

@@ -11,7 +11,7 @@
 namespace pm::test {
 
 inline void start_pages(uint64_t dirty_bytes = 64 * kMiB) {
-  EXPECT(page_init({.reserve_bytes = kGiB, .dirty_bytes = dirty_bytes, .huge_always = false, .huge_auto = false}));
+  EXPECT(page_init({.reserve_bytes = kGiB, .dirty_bytes = dirty_bytes, .huge = HugeMode::never}));
   place_window();
 }
 
