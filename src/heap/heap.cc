@@ -54,9 +54,8 @@ void deallocate_large(void* p, const void* caller) {
   if (check_foreign(p, "free", caller) && os::libc_allocator().free != nullptr) os::libc_allocator().free(p);
 }
 
-// Looks at a pointer that realloc or malloc_usable_size was given: 0 and one line if it is no live object of ours.
-size_t checked_size(const void* p, const char* call, const void* caller) {
-  const ClassId id = class_at(p);
+// The slower half of checked_size: not an object of a small class, or one that was freed a moment ago.
+PM_COLD size_t checked_size_slowly(const void* p, ClassId id, const char* call, const void* caller) {
   if (id == kNoClass) {
     void* start = nullptr;
     if (find_large(p, &start) == FreeLarge::done) return large_size(p);
@@ -64,14 +63,23 @@ size_t checked_size(const void* p, const char* call, const void* caller) {
     return 0;
   }
   const size_t size = size_class(id).size;
-  if (heap_view.checked) {
-    const SlotPlace place = slab_find(p);
-    if (!place.exact || place.free || magazine_holds_on_top(id, p)) {
-      report_use_of_freed(call, p, size, caller);
-      return 0;
-    }
+  const SlotPlace place = slab_find(p);
+  if (place.exact && !place.free && !magazine_holds_on_top(id, p)) return size;
+  report_use_of_freed(call, p, size, caller);
+  return 0;
+}
+
+// The size of an object that realloc or malloc_usable_size was given: 0 and one line if it is no live object of ours. Some
+// programs ask for the size of each object they have (redis), so this looks where free would look, and no further.
+size_t checked_size(const void* p, const char* call, const void* caller) {
+  const ClassId id = class_at(p);
+  if (PM_UNLIKELY(id == kNoClass)) return checked_size_slowly(p, id, call, caller);
+  const uint32_t divisor = class_table->divisor[id];
+  const bool sound = static_cast<uint32_t>(address_of(p) & (kGranuleBytes - 1)) * divisor < divisor;
+  if (heap_view.checked && PM_UNLIKELY(!sound || magazine_may_hold_on_top(id, p))) {
+    return checked_size_slowly(p, id, call, caller);
   }
-  return size;
+  return size_class(id).size;
 }
 
 void* reallocate_by_copy(void* p, size_t old_size, size_t size, const void* caller) {

@@ -49,6 +49,25 @@ PM_HOT Push magazine_push(ClassId id, void* p) {
 #endif
 }
 
+// Whether p may be one of the objects freed last on this CPU: a false "yes" is possible, see magazine_holds_on_top.
+PM_HOT bool magazine_may_hold_on_top(ClassId id, const void* p) {
+#if PM_HAS_RSEQ
+  const auto cpu = static_cast<int32_t>(os::rseq_cpu_id());
+  auto* const block = reinterpret_cast<CpuBlock*>(hot_blocks + static_cast<int64_t>(cpu) * static_cast<int64_t>(kBlockStride));
+  const uint64_t top = block->words[id].load(std::memory_order_relaxed) & kTopMask;
+  const std::atomic<void*>* const slots = slots_of(*block) + top;
+  if (PM_UNLIKELY(top < kLookBack)) return false;
+  for (unsigned i = 0; i < kLookBack; ++i) {
+    if ((slots - i)->load(std::memory_order_relaxed) == p) return true;
+  }
+  return false;
+#else
+  static_cast<void>(id);
+  static_cast<void>(p);
+  return true;
+#endif
+}
+
 // After a pop that returned nothing: an object, with the magazine refilled; nullptr if memory is refused.
 PM_COLD void* magazine_refill(ClassId id);
 
@@ -56,7 +75,7 @@ PM_COLD void* magazine_refill(ClassId id);
 enum class Overflow : uint8_t { done, double_free };
 PM_COLD Overflow magazine_overflow(ClassId id, void* p);
 
-// Whether p is one of the objects freed last on this CPU.
+// Whether p is one of the objects freed last on this CPU, for certain.
 bool magazine_holds_on_top(ClassId id, const void* p);
 
 // Moves all magazines' and the depot's objects to the slabs. Returns false if some CPU could not be reached.

@@ -55,6 +55,12 @@ inline void pause_cpu() {
 // The value the hot path would see: the CPU by rseq, or a value >= 0x80000000 if the thread is not registered.
 uint32_t rseq_cpu();
 
+// The field cpu_id of the area, as the sequences read it.
+inline uint32_t rseq_cpu_id() {
+  const char* const area = static_cast<const char*>(__builtin_thread_pointer()) + rseq_area_offset;
+  return reinterpret_cast<const volatile RseqArea*>(area)->cpu_id;
+}
+
 // After it returns true, every restartable sequence that ran on any CPU before has been restarted or has committed
 // (membarrier(2), PRIVATE_EXPEDITED_RSEQ). False where the kernel does not offer it.
 bool fence_rseq();

@@ -1,5 +1,5 @@
-// Free extents and slab blocks (src/page/extents.h, slab_blocks.h) against a plain reference: ordered maps of intervals.
-// Two shards share one region, as in the page layer, so that neighbours of different owners exist.
+// Free extents and slab blocks (src/page/extents.h, slab_blocks.h) against a plain reference: ordered maps of
+// intervals. Two shards share one region, as in the page layer, so that neighbours of different owners exist.
 //
 // Nothing is mapped in the region's window: a bookkeeper that touched the memory it keeps books on would crash.
 #include <algorithm>
@@ -39,9 +39,11 @@ bool commit(uintptr_t start, size_t bytes) {
 }
 size_t decommit(const pm::os::PageRange*, size_t) { return 0; }
 bool advise_huge(uintptr_t, size_t) { return false; }
+bool populate(uintptr_t, size_t) { return false; }
 bool move_pages(uintptr_t, uintptr_t, size_t) { return false; }
 
-constexpr pm::os::MemoryFunctions kUnmapped = {reserve, release, commit, decommit, advise_huge, move_pages};
+constexpr pm::os::MemoryFunctions kUnmapped = {
+    reserve, release, commit, decommit, advise_huge, populate, move_pages};
 
 // By granule, counted from the region's first.
 std::vector<bool> resident;

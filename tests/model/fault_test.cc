@@ -35,9 +35,7 @@ bool refuses(Call call) {
   return now;
 }
 
-void* reserve(uintptr_t hint, size_t bytes) {
-  return refuses(Call::reserve) ? nullptr : kernel->reserve(hint, bytes);
-}
+void* reserve(uintptr_t hint, size_t bytes) { return refuses(Call::reserve) ? nullptr : kernel->reserve(hint, bytes); }
 void release(uintptr_t start, size_t bytes) { kernel->release(start, bytes); }
 bool commit(uintptr_t start, size_t bytes) { return !refuses(Call::commit) && kernel->commit(start, bytes); }
 // A refusal stops half way, as the system may.
@@ -45,10 +43,11 @@ size_t decommit(const PageRange* ranges, size_t count) {
   return kernel->decommit(ranges, refuses(Call::decommit) ? count / 2 : count);
 }
 bool advise_huge(uintptr_t start, size_t bytes) { return kernel->advise_huge(start, bytes); }
+bool populate(uintptr_t start, size_t bytes) { return kernel->populate(start, bytes); }
 bool move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
   return !refuses(Call::move_pages) && kernel->move_pages(from, to, bytes);
 }
-constexpr MemoryFunctions kRefusing = {reserve, release, commit, decommit, advise_huge, move_pages};
+constexpr MemoryFunctions kRefusing = {reserve, release, commit, decommit, advise_huge, populate, move_pages};
 
 bool may_fail() { return faults.refused != 0 && !memory_is_back; }
 
@@ -271,7 +270,8 @@ bool survives(void (*attempt)(), const Faults& fault) {
   }
   int status = 0;
   HOLDS(waitpid(child, &status, 0) == child);
-  const bool survived = WIFEXITED(status) && (WEXITSTATUS(status) == kRefused || WEXITSTATUS(status) == kNothingRefused);
+  const bool survived =
+      WIFEXITED(status) && (WEXITSTATUS(status) == kRefused || WEXITSTATUS(status) == kNothingRefused);
   if (!survived) {
     dprintf(STDERR_FILENO, "with %s refused at call %llu%s: wait status 0x%x\n", kNames[static_cast<int>(fault.call)],
             static_cast<unsigned long long>(fault.first), fault.for_good ? " and after" : "",
@@ -293,8 +293,8 @@ int main(int count, char** words) {
       if (call == Call::any && !for_good) continue;
       uint64_t n = 1;
       while (survives(heap ? try_heap : try_pages, {call, for_good, n, 0, 0})) ++n;
-      dprintf(STDOUT_FILENO, "%-10s %s: %llu places\n", kNames[static_cast<int>(call)], for_good ? "and after" : "once     ",
-             static_cast<unsigned long long>(n - 1));
+      dprintf(STDOUT_FILENO, "%-10s %s: %llu places\n", kNames[static_cast<int>(call)],
+              for_good ? "and after" : "once     ", static_cast<unsigned long long>(n - 1));
       HOLDS(n > 1);
     }
   }

@@ -16,9 +16,9 @@ size_t random_size(Random& random) {
   if (kind < 970) return random.of_bits(14);
   if (kind < 995) {
     constexpr size_t kEdges[] = {pm::kGranuleBytes, pm::kMaxClassSize, pm::kBlockBytes};
-    const size_t edge = random.one_in(3) ? kEdges[random.below(3)]
-                                         : pm::size_class(static_cast<pm::ClassId>(
-                                               1 + random.below(pm::class_table->count - 1))).size;
+    const size_t edge =
+        random.one_in(3) ? kEdges[random.below(3)]
+                         : pm::size_class(static_cast<pm::ClassId>(1 + random.below(pm::class_table->count - 1))).size;
     return edge - 1 + random.below(3);
   }
   return random.of_bits(23);

@@ -33,13 +33,13 @@ inline bool start_heap() {
   pm::Options options;
   pm::parse_options(pm::os::environment(), false, options, writer);
   HOLDS(writer.size() == 0);
-  const pm::PageOptions page = {.reserve_bytes = options.reserve,
-                                .dirty_bytes = options.dirty_bytes,
-                                .huge = pm::HugeMode::automatic};
+  const pm::PageOptions page = {
+      .reserve_bytes = options.reserve, .dirty_bytes = options.dirty_bytes, .huge = pm::HugeMode::automatic};
   const pm::MagazineOptions magazine = {.magazine_bytes = options.magazine_bytes,
                                         .depot_bytes = options.depot_bytes,
                                         .allow_rseq = !(options.magazine == "locked"),
-                                        .use_mm_cid = options.cpu_index == "mm_cid"};
+                                        .use_mm_cid = options.cpu_index == "mm_cid",
+                                        .checked = options.check == "default"};
   if (!pm::page_init(page) || !pm::slab_init() || !pm::magazine_init(magazine)) return false;
   pm::test::place_window();
   pm::heap_view.checked = options.check == "default";
@@ -153,8 +153,8 @@ class HeapOracle {
     HOLDS(now->live_large_bytes == large_bytes);
     HOLDS(now->live_bytes == bytes_);
     HOLDS(now->live_bytes == now->live_small_bytes + now->live_large_bytes);
-    HOLDS(now->slab_bytes == now->live_small_bytes + now->magazine_bytes + now->depot_bytes + now->slab_free_bytes +
-                                 now->slab_tail_bytes);
+    HOLDS(now->slab_bytes ==
+          now->live_small_bytes + now->magazine_bytes + now->depot_bytes + now->slab_free_bytes + now->slab_tail_bytes);
     HOLDS(now->committed_bytes ==
           now->slab_bytes + now->live_large_bytes + large_tails + now->dirty_bytes + now->clean_bytes);
     HOLDS(now->allocations - now->frees == now->live_objects);
@@ -173,9 +173,7 @@ class HeapOracle {
   static const void* caller() { return reinterpret_cast<const void*>(&HeapOracle::audit); }
 
   // Every word of a small object; of a larger one the first of each of about 64 parts, and its last word.
-  static size_t stride(const Object& object) {
-    return object.usable <= 1024 ? 8 : pm::align_up(object.usable / 64, 8);
-  }
+  static size_t stride(const Object& object) { return object.usable <= 1024 ? 8 : pm::align_up(object.usable / 64, 8); }
 
   static void stamp(const Object& object) {
     for (size_t at = 0; at + 8 <= object.usable; at += stride(object)) write(object, at);

@@ -43,7 +43,8 @@ struct Arguments {
   uint64_t seed;
 };
 
-// "<steps> <seed>", both optional; the seed "random" takes another one every time. Prints what is needed to repeat the run.
+// "<steps> <seed>", both optional; the seed "random" takes another one every time. Prints what is needed to repeat the
+// run.
 inline Arguments arguments(int count, char** words, uint64_t steps) {
   Arguments out = {steps, 20240229};
   if (count > 1) out.steps = strtoull(words[1], nullptr, 0);

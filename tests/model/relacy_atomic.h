@@ -76,8 +76,8 @@ class RelacyAtomic {
                                    RL_INFO);
   }
   bool compare_exchange_strong(T& expected, T desired, std::memory_order success, std::memory_order failure) {
-    return value_.compare_exchange(rl::bool_t<false>(), expected, desired, relacy_order(success),
-                                   relacy_order(failure), RL_INFO);
+    return value_.compare_exchange(rl::bool_t<false>(), expected, desired, relacy_order(success), relacy_order(failure),
+                                   RL_INFO);
   }
 
  private:

@@ -1,9 +1,9 @@
-// The slab's state machine (src/slab/slab_record.h) and the stack of slabs (src/base/index_stack.h) under the C++ memory
-// model: the very code, run by Relacy over every interleaving and stale value, or over a fixed number of random ones where
-// there are too many.
+// The slab's state machine (src/slab/slab_record.h) and the stack of slabs (src/base/index_stack.h) under the C++
+// memory model: the very code, run by Relacy over every interleaving and stale value, or over a fixed number of random
+// ones where there are too many.
 //
-// Without an argument the scenarios must pass. With the name of a break (relacy_atomic.h) they run with that rule broken,
-// and the checker must find it: otherwise a scenario would pass whatever the code does.
+// Without an argument the scenarios must pass. With the name of a break (relacy_atomic.h) they run with that rule
+// broken, and the checker must find it: otherwise a scenario would pass whatever the code does.
 #include <cstdio>
 #include <cstring>
 #include <fstream>

@@ -181,14 +181,14 @@ TEST_CASE("the tree holds thousands in order") {
     std::set<std::pair<uint32_t, GranuleIndex>> expected;
     for (uint32_t i = 0; i < kCount; ++i) {
       const GranuleIndex at = first + 2 * i;
-      region.extent(at).granules = 1 + random() % 100;
+      region.extent(at).granules = 1 + static_cast<uint32_t>(random() % 100);
       region.extent(at).state = ExtentState::free;
       tree.insert(at);
       expected.insert({region.extent(at).granules, at});
     }
     tree.audit();
     while (!expected.empty()) {
-      const uint32_t wanted = 1 + random() % 110;
+      const uint32_t wanted = 1 + static_cast<uint32_t>(random() % 110);
       const auto fit = expected.lower_bound({wanted, 0});
       EXPECT(tree.best_fit(wanted) == (fit == expected.end() ? kNoGranule : fit->second));
       EXPECT(tree.largest() == expected.rbegin()->second);

@@ -85,7 +85,10 @@ TEST_CASE("moved pages arrive, and leave zeros behind") {
   const uintptr_t start = address_of(memory().reserve(0, 8 * page));
   REQUIRE(memory().commit(start, 8 * page));
   memset(at(start), 5, 3 * page);
-  if (!memory().move_pages(start, start + 4 * page, 3 * page)) return WARN("this kernel moves no pages");
+  if (!memory().move_pages(start, start + 4 * page, 3 * page)) {
+    WARN("this kernel moves no pages");
+    return;
+  }
   for (size_t i = 0; i < 3 * page; i += 64) {
     if (at(start)[i] != 0 || at(start + 4 * page)[i] != 5) FAIL(i);
   }

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "base/compiler.h"
 #include "os/memory.h"
 #include "os/process.h"
 #include "tests/unit/fresh_process.h"

@@ -1,5 +1,6 @@
 #include "page/table.h"
 
+#include "base/compiler.h"
 #include "tests/unit/fresh_process.h"
 
 namespace {
