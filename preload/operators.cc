@@ -12,11 +12,11 @@
 #define PM_CALLER __builtin_return_address(0)
 #define PM_OPERATOR __attribute__((visibility("default"), used))
 
-namespace std {
-// libstdc++ and libc++ both export these.
-new_handler get_new_handler() noexcept __attribute__((weak));
-[[noreturn]] void __throw_bad_alloc() __attribute__((weak));
-}  // namespace std
+// std::get_new_handler and std::__throw_bad_alloc: libstdc++ and libc++ both export them.
+extern "C" {
+std::new_handler weak_get_new_handler() __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
+void weak_throw_bad_alloc() __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
+}
 
 namespace {
 
@@ -36,14 +36,14 @@ Function find_in_runtime(const char* name) {
 }
 
 std::new_handler current_handler() {
-  if (&std::get_new_handler != nullptr) return std::get_new_handler();
+  if (&weak_get_new_handler != nullptr) return weak_get_new_handler();
   using Getter = std::new_handler (*)();
   const auto getter = find_in_runtime<Getter>("_ZSt15get_new_handlerv");
   return getter != nullptr ? getter() : nullptr;
 }
 
 [[noreturn]] void throw_bad_alloc() {
-  if (&std::__throw_bad_alloc != nullptr) std::__throw_bad_alloc();
+  if (&weak_throw_bad_alloc != nullptr) weak_throw_bad_alloc();
   const auto thrower = find_in_runtime<Thrower>("_ZSt17__throw_bad_allocv");
   if (thrower != nullptr) thrower();
   abort();  // no C++ runtime at all: nobody could catch it

@@ -78,6 +78,9 @@ inline constexpr size_t kWordsOffset = offsetof(CpuBlock, words);
 inline constexpr size_t kLimitsOffset = offsetof(CpuBlock, limits);
 static_assert(kWordsOffset == 64 && kLimitsOffset == 64 + 8 * kMaxClasses);
 
+// What became of a push. suspect: p seems to lie in the magazine already, or to be no object's start.
+enum class Push : uint8_t { done, full, suspect };
+
 inline std::atomic<void*>* slots_of(CpuBlock& block) { return reinterpret_cast<std::atomic<void*>*>(&block); }
 
 }  // namespace pm

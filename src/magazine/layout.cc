@@ -145,16 +145,6 @@ void grow_magazine(uint32_t cpu, ClassId id) {
 
 namespace {
 
-// Objects of a magazine that the caller has closed, to the slabs.
-void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
-  MagazineTally& tally = block.tallies[id];
-  auto* const array = reinterpret_cast<void**>(slots_of(block) + tally.begin + 1);
-  const uint32_t count = top - tally.begin;
-  give_to_slabs(id, array, count);
-  for (uint32_t i = 0; i < count; ++i) array[i] = nullptr;
-  tally.flushed.fetch_add(count, std::memory_order_relaxed);
-}
-
 void drain_locked(uint32_t cpu) {
   CpuBlock& block = LockedAccess::block(cpu);
   for (unsigned c = 1; c < class_table->count; ++c) {
@@ -169,6 +159,16 @@ void drain_locked(uint32_t cpu) {
 }
 
 #if PM_HAS_RSEQ
+// Objects of a magazine that the caller has closed, to the slabs.
+void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
+  MagazineTally& tally = block.tallies[id];
+  auto* const array = reinterpret_cast<void**>(slots_of(block) + tally.begin + 1);
+  const uint32_t count = top - tally.begin;
+  give_to_slabs(id, array, count);
+  for (uint32_t i = 0; i < count; ++i) array[i] = nullptr;
+  tally.flushed.fetch_add(count, std::memory_order_relaxed);
+}
+
 // Takes a block's magazines away from the CPU they belong to, while it runs.
 //
 //   1. end = 0 for every class, then the fence: no push is under way any more, and none can start.

@@ -7,7 +7,9 @@
 #include "os/memory.h"
 
 #if defined(POOLMALLOC_INJECT)
-extern "C" __attribute__((visibility("default"))) uint64_t pm_inject_delay = 0;
+extern "C" {
+__attribute__((visibility("default"))) uint64_t pm_inject_delay = 0;
+}
 #endif
 
 namespace pm {

@@ -122,8 +122,6 @@ empty:
   return false;
 }
 
-enum class Push : uint8_t { done, full, suspect };
-
 // push(class, p):
 //   block = blocks[cpu]
 //   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)

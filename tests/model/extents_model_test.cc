@@ -42,8 +42,7 @@ bool advise_huge(uintptr_t, size_t) { return false; }
 bool populate(uintptr_t, size_t) { return false; }
 bool move_pages(uintptr_t, uintptr_t, size_t) { return false; }
 
-constexpr pm::os::MemoryFunctions kUnmapped = {
-    reserve, release, commit, decommit, advise_huge, populate, move_pages};
+constexpr pm::os::MemoryFunctions kUnmapped = {reserve, release, commit, decommit, advise_huge, populate, move_pages};
 
 // By granule, counted from the region's first.
 std::vector<bool> resident;

@@ -12,9 +12,9 @@ using model::HeapOracle;
 using pm::os::MemoryFunctions;
 using pm::os::PageRange;
 
-enum class Call { reserve, commit, decommit, move_pages, any };
-constexpr Call kCalls[] = {Call::reserve, Call::commit, Call::decommit, Call::move_pages, Call::any};
-constexpr const char* kNames[] = {"reserve", "commit", "decommit", "move_pages", "any"};
+enum class Call { reserve, commit, decommit, advise_huge, move_pages, any };
+constexpr Call kCalls[] = {Call::reserve, Call::commit, Call::decommit, Call::advise_huge, Call::move_pages, Call::any};
+constexpr const char* kNames[] = {"reserve", "commit", "decommit", "advise_huge", "move_pages", "any"};
 
 struct Faults {
   Call call;
@@ -42,7 +42,9 @@ bool commit(uintptr_t start, size_t bytes) { return !refuses(Call::commit) && ke
 size_t decommit(const PageRange* ranges, size_t count) {
   return kernel->decommit(ranges, refuses(Call::decommit) ? count / 2 : count);
 }
-bool advise_huge(uintptr_t start, size_t bytes) { return kernel->advise_huge(start, bytes); }
+bool advise_huge(uintptr_t start, size_t bytes) {
+  return !refuses(Call::advise_huge) && kernel->advise_huge(start, bytes);
+}
 bool populate(uintptr_t start, size_t bytes) { return kernel->populate(start, bytes); }
 bool move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
   return !refuses(Call::move_pages) && kernel->move_pages(from, to, bytes);
@@ -187,7 +189,7 @@ void expect_all_given_back() {
 }
 
 void try_pages() {
-  constexpr pm::PageOptions kOptions = {.reserve_bytes = pm::kGiB, .dirty_bytes = 0, .huge = pm::HugeMode::never};
+  constexpr pm::PageOptions kOptions = {.reserve_bytes = pm::kGiB, .dirty_bytes = 0, .huge = pm::HugeMode::always};
   if (!pm::page_init(kOptions)) {
     // A single refusal only makes it ask for less.
     HOLDS(faults.refused > 1);
@@ -293,7 +295,7 @@ int main(int count, char** words) {
       if (call == Call::any && !for_good) continue;
       uint64_t n = 1;
       while (survives(heap ? try_heap : try_pages, {call, for_good, n, 0, 0})) ++n;
-      dprintf(STDOUT_FILENO, "%-10s %s: %llu places\n", kNames[static_cast<int>(call)],
+      dprintf(STDOUT_FILENO, "%-11s %s: %llu places\n", kNames[static_cast<int>(call)],
               for_good ? "and after" : "once     ", static_cast<unsigned long long>(n - 1));
       HOLDS(n > 1);
     }

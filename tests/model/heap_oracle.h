@@ -33,8 +33,11 @@ inline bool start_heap() {
   pm::Options options;
   pm::parse_options(pm::os::environment(), false, options, writer);
   HOLDS(writer.size() == 0);
-  const pm::PageOptions page = {
-      .reserve_bytes = options.reserve, .dirty_bytes = options.dirty_bytes, .huge = pm::HugeMode::automatic};
+  const pm::PageOptions page = {.reserve_bytes = options.reserve,
+                                .dirty_bytes = options.dirty_bytes,
+                                .huge = options.huge == "always"  ? pm::HugeMode::always
+                                        : options.huge == "never" ? pm::HugeMode::never
+                                                                  : pm::HugeMode::automatic};
   const pm::MagazineOptions magazine = {.magazine_bytes = options.magazine_bytes,
                                         .depot_bytes = options.depot_bytes,
                                         .allow_rseq = !(options.magazine == "locked"),
