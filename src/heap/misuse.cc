@@ -28,7 +28,7 @@ class Line {
   }
 
  private:
-  char buffer_[512];
+  char buffer_[512] = {};
   TextWriter out_{buffer_};
 };
 

@@ -3,7 +3,7 @@
 //
 //   block(cpu)                              the block, for its layout
 //   push_batch(cpu, class, objects, n)      how many of the first n went in; may be 0
-//   pop_batch(cpu, class, begin, out, n)    how many came out, topmost first; may be 0
+//   pop_batch(cpu, class, out, n)           how many came out, topmost first; may be 0
 //   set_end(cpu, class, end)                false if it could not be done here and now; afterwards no push past the old
 //                                           end is under way
 //   open(cpu, class, word, end)             publishes a closed magazine; the holder of the layout lock only
@@ -26,8 +26,8 @@ struct RseqAccess {
   PM_HOT static uint32_t push_batch(uint32_t cpu, ClassId id, void* const* objects, uint32_t n) {
     return n == 0 ? 0 : rseq_push_batch(cpu, id, objects, n);
   }
-  PM_HOT static uint32_t pop_batch(uint32_t cpu, ClassId id, uint32_t begin, void** out, uint32_t n) {
-    return n == 0 ? 0 : rseq_pop_batch(cpu, id, begin, out, n);
+  PM_HOT static uint32_t pop_batch(uint32_t cpu, ClassId id, void** out, uint32_t n) {
+    return n == 0 ? 0 : rseq_pop_batch(cpu, id, out, n);
   }
   PM_HOT static bool set_end(uint32_t cpu, ClassId id, uint16_t end) { return rseq_set_end(cpu, id, end); }
   // Release: a push loads end before the word.
@@ -96,13 +96,14 @@ struct LockedAccess {
     return n;
   }
 
-  static uint32_t pop_batch(uint32_t cpu, ClassId id, uint32_t begin, void** out, uint32_t n) {
+  static uint32_t pop_batch(uint32_t cpu, ClassId id, void** out, uint32_t n) {
     Lock& lock = block_locks[cpu].lock;
     if (lock.held_by_this_thread()) return 0;
     const LockGuard guard(lock);
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
+    const uint64_t begin = b.tallies[id].begin.load(std::memory_order_relaxed);
     if (top <= begin) return 0;
     if (n > top - begin) n = static_cast<uint32_t>(top - begin);
     for (uint32_t i = 0; i < n; ++i) out[i] = slots_of(b)[top - i].load(std::memory_order_relaxed);

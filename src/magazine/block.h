@@ -45,8 +45,8 @@ struct MagazineTally {
   std::atomic<uint32_t> misses;     // pops that found nothing
   std::atomic<uint32_t> overflows;  // pushes that found no room
   uint32_t pops_seen;               // low bits of the pop count when the shrinker came by last; layout lock
-  uint16_t begin;                   // this and the next: layout lock to write
-  uint16_t capacity;                // objects it may hold now
+  std::atomic<uint16_t> begin;      // layout lock to write, while the magazine is closed and empty; grows only
+  uint16_t capacity;                // objects it may hold now; this and the next: layout lock to write
   uint16_t room;                    // objects its array has slots for
 };
 
@@ -77,6 +77,11 @@ static_assert(sizeof(CpuBlock) % 64 == 0);
 inline constexpr size_t kWordsOffset = offsetof(CpuBlock, words);
 inline constexpr size_t kLimitsOffset = offsetof(CpuBlock, limits);
 static_assert(kWordsOffset == 64 && kLimitsOffset == 64 + 8 * kMaxClasses);
+
+// Where the index of the sentinel of a class's magazine stands.
+inline uint64_t begin_offset(ClassId id) {
+  return offsetof(CpuBlock, tallies) + id * sizeof(MagazineTally) + offsetof(MagazineTally, begin);
+}
 
 // What became of a push. suspect: p seems to lie in the magazine already, or to be no object's start.
 enum class Push : uint8_t { done, full, suspect };

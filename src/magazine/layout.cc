@@ -57,7 +57,7 @@ bool take_from_idle(uint32_t cpu, ClassId growing, uint32_t wanted_bytes) {
       const uint32_t top = top_of(block.words[id].load(std::memory_order_relaxed));
       if (top <= tally.begin + capacity) break;
       uint32_t n = top - (tally.begin + capacity);
-      n = Access::pop_batch(cpu, id, tally.begin, objects, n < 64 ? n : 64);
+      n = Access::pop_batch(cpu, id, objects, n < 64 ? n : 64);
       if (n == 0) break;
       tally.flushed.fetch_add(n, std::memory_order_relaxed);
       give_to_slabs(id, objects, n);
@@ -86,7 +86,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
   uint32_t count = 0;
   if (old_begin != 0) {
     for (;;) {
-      const uint32_t n = Access::pop_batch(cpu, id, old_begin, array + count, capacity - count);
+      const uint32_t n = Access::pop_batch(cpu, id, array + count, capacity - count);
       if (n == 0) break;
       count += n;
     }
@@ -151,7 +151,7 @@ void drain_locked(uint32_t cpu) {
     const auto id = static_cast<ClassId>(c);
     MagazineTally& tally = block.tallies[id];
     void* objects[64];
-    while (const uint32_t n = LockedAccess::pop_batch(cpu, id, tally.begin, objects, 64)) {
+    while (const uint32_t n = LockedAccess::pop_batch(cpu, id, objects, 64)) {
       tally.flushed.fetch_add(n, std::memory_order_relaxed);
       give_to_slabs(id, objects, n);
     }

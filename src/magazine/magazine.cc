@@ -67,7 +67,7 @@ void* refill(ClassId id) {
   tally.misses.fetch_add(1, std::memory_order_relaxed);
   if (uses_mm_cid) {  // the hot path did not look here
     void* object;
-    if (Access::pop_batch(cpu, id, tally.begin, &object, 1) == 1) {
+    if (Access::pop_batch(cpu, id, &object, 1) == 1) {
       tally.flushed.fetch_add(1, std::memory_order_relaxed);
       return object;
     }
@@ -102,7 +102,7 @@ void overflow(ClassId id, void* p) {
     void* objects[kMaxBatch];
     const uint32_t batch = size_class(id).batch;
     const uint32_t half = (tally.capacity + 1U) / 2;
-    const uint32_t n = Access::pop_batch(cpu, id, tally.begin, objects, batch < half ? batch : half);
+    const uint32_t n = Access::pop_batch(cpu, id, objects, batch < half ? batch : half);
     tally.flushed.fetch_add(n, std::memory_order_relaxed);
     if (n != 0) count(&Events::flushes);
     put_away(id, objects, n);

@@ -216,8 +216,8 @@ full:
 //   n = min(n, top - begin)
 //   out[0..n) = block.slots[top], block.slots[top-1], ...
 //   commit block.words[class]: top - n
-// `begin` is constant while the magazine is laid out as the caller saw it; a top outside [begin, ...] means closed.
-PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void** out, uint32_t n) {
+// `begin` is read in the sequence: the magazine may have moved since the caller looked. A top below it means closed.
+PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, void** out, uint32_t n) {
   uint64_t block, word, t, i, v;
   uint64_t count;
   const uint64_t c = id;
@@ -226,7 +226,8 @@ PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void**
       "  movq 64(%[block],%[c],8), %[word]\n"
       "  movzwl %w[word], %k[i]\n"
       "  leaq (%[block],%[i],8), %[t]\n"
-      "  subl %[begin], %k[i]\n"
+      "  movzwl (%[block],%[begin]), %k[v]\n"
+      "  subl %k[v], %k[i]\n"
       "  jbe %l[empty]\n"
       "  cmpq %[wanted], %[i]\n"
       "  cmovaq %[wanted], %[i]\n"
@@ -247,7 +248,7 @@ PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, uint32_t begin, void**
       "  movq %[word], 64(%[block],%[c],8)\n"
       "2:\n"
       : [block] "=&r"(block), [word] "=&r"(word), [t] "=&r"(t), [i] "=&r"(i), [count] "=&r"(count), [v] "=&r"(v)
-      : [c] "r"(c), [out] "r"(out), [wanted] "r"(uint64_t{n}), [begin] "r"(begin), [want] "m"(want),
+      : [c] "r"(c), [out] "r"(out), [wanted] "r"(uint64_t{n}), [begin] "r"(begin_offset(id)), [want] "m"(want),
         [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
       : "memory", "cc" PM_INJECT_CLOBBERS
       : empty);

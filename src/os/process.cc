@@ -76,7 +76,7 @@ void copy_name(const char* line, char (&name)[128]) {
   if (from == nullptr) from = "";
   if (*from == '/') from = strrchr(from, '/') + 1;
   size_t i = 0;
-  for (; from[i] != 0 && i < sizeof name - 1; ++i) name[i] = from[i];
+  for (; i < sizeof name - 1 && from[i] != 0; ++i) name[i] = from[i];
   name[i] = 0;
 }
 

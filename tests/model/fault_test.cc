@@ -195,6 +195,7 @@ void try_pages() {
     HOLDS(faults.refused > 1);
     return;
   }
+  pm::test::place_window();
   Pages pages;
   pages.everything_twice();
   memory_is_back = true;

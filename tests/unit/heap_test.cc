@@ -99,7 +99,7 @@ TEST_CASE("reallocation keeps what fits, in place where it can") {
 TEST_CASE("with a size, a free checks it") {
   with_heap([] {
     void* const p = allocate(100);
-    EXPECT(!deallocate_sized_fast(p, 200'000) && !deallocate_sized_fast(p, 113));
+    EXPECT(!deallocate_sized_fast(p, opaque_size(200'000)) && !deallocate_sized_fast(p, 113));
     deallocate_sized_cold(p, 113, here());
     EXPECT(heap_counters().misuses == 1);
     if (!deallocate_sized_fast(p, 112)) deallocate_sized_cold(p, 112, here());

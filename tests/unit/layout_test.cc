@@ -45,6 +45,11 @@ uint32_t stay_here() {
 }
 
 template <typename Access>
+uint32_t pop(uint32_t cpu, ClassId id, void** out, uint32_t n) {
+  return Access::pop_batch(cpu, id, Access::block(cpu).tallies[id].begin, out, n);
+}
+
+template <typename Access>
 uint32_t held(uint32_t cpu, ClassId id) {
   const CpuBlock& block = Access::block(cpu);
   return static_cast<uint32_t>(block.words[id].load() & kTopMask) - block.tallies[id].begin;
@@ -74,7 +79,7 @@ TEMPLATE_TEST_CASE("a magazine opens small and doubles up to its class's maximum
     const uint32_t cpu = stay_here<Access>();
     const ClassId id = class_of(64);
     void* p = reinterpret_cast<void*>(64);
-    EXPECT(Access::push_batch(cpu, id, &p, 1) == 0 && Access::pop_batch(cpu, id, &p, 1) == 0);
+    EXPECT(Access::push_batch(cpu, id, &p, 1) == 0 && pop<Access>(cpu, id, &p, 1) == 0);
     for (uint32_t expected = 8; expected <= size_class(id).magazine_max; expected *= 2) {
       grow_magazine<Access>(cpu, id);
       EXPECT(capacity<Access>(cpu, id) == expected);
@@ -101,7 +106,7 @@ TEMPLATE_TEST_CASE("objects stay in order when their array moves", "", MAGAZINE_
     EXPECT(Access::block(cpu).tallies[id].begin != before && held<Access>(cpu, id) == 8);
     for (int i = 7; i >= 0; --i) {
       void* p = nullptr;
-      EXPECT(Access::pop_batch(cpu, id, &p, 1) == 1 && p == objects[i]);
+      EXPECT(pop<Access>(cpu, id, &p, 1) == 1 && p == objects[i]);
     }
     EXPECT(held<Access>(cpu, id) == 0 && slab_deallocate(id, objects, 8) == 0);
   });
@@ -173,7 +178,7 @@ TEST_CASE("a magazine that a drain has taken looks empty to everybody") {
       block.words[id] = (word & ~kTopMask) | top;
       void* p = nullptr;
       EXPECT(!magazine_pop(id, p));
-      EXPECT(RseqAccess::pop_batch(cpu, id, objects + 1, 4) == 0);
+      EXPECT(pop<RseqAccess>(cpu, id, objects + 1, 4) == 0);
       EXPECT(RseqAccess::push_batch(cpu, id, objects, 1) == 0);
       EXPECT(magazine_push(id, objects[0]) == Push::full);
       EXPECT(!magazine_holds_on_top(id, freed_last));
@@ -196,7 +201,7 @@ TEST_CASE("what belongs to another CPU is left alone") {
     grow_magazine<RseqAccess>(other, id);
     EXPECT(capacity<RseqAccess>(other, id) == 0);
     EXPECT(RseqAccess::push_batch(other, id, objects, 8) == 0);
-    EXPECT(RseqAccess::pop_batch(other, id, objects, 8) == 0);
+    EXPECT(pop<RseqAccess>(other, id, objects, 8) == 0);
     EXPECT(!RseqAccess::set_end(other, id, 1) && RseqAccess::block(other).limits[id].end == 0);
     EXPECT(drain_cpu<RseqAccess>(other));
   });
