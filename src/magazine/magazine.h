@@ -52,8 +52,10 @@ PM_HOT Push magazine_push(ClassId id, void* p) {
 // Whether p may be one of the objects freed last on this CPU: a false "yes" is possible, see magazine_holds_on_top.
 PM_HOT bool magazine_may_hold_on_top(ClassId id, const void* p) {
 #if PM_HAS_RSEQ
-  const auto cpu = static_cast<int32_t>(os::rseq_cpu_id());
-  auto* const block = reinterpret_cast<CpuBlock*>(hot_blocks + static_cast<int64_t>(cpu) * static_cast<int64_t>(kBlockStride));
+  const uint32_t cpu = os::rseq_cpu_id();
+  // Locked, or by concurrency id: not to be seen from here.
+  if (PM_UNLIKELY(cpu >= magazine_cpus || hot_blocks != magazine_blocks)) return true;
+  auto* const block = reinterpret_cast<CpuBlock*>(magazine_blocks + (size_t{cpu} << kBlockShift));
   const uint64_t top = block->words[id].load(std::memory_order_relaxed) & kTopMask;
   const std::atomic<void*>* const slots = slots_of(*block) + top;
   if (PM_UNLIKELY(top < kLookBack)) return false;
