@@ -96,7 +96,8 @@ void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller
     void* const moved = move_large(p, size);
     if (moved != nullptr) return moved;
   }
-  return reallocate_by_copy(p, old_size, size, caller);
+  void* const copied = reallocate_by_copy(p, old_size, size, caller);
+  return copied == nullptr && size <= old_size ? p : copied;
 }
 
 // Memory that is not in our region: the C library's, or nonsense. It stays with the C library, whose free may well be what
@@ -165,7 +166,9 @@ void* reallocate(void* p, size_t size, const void* caller) {
   if (class_at(p) == kNoClass) return reallocate_large(p, old_size, size, caller);
   // Stays where it is unless it grew out of its class or would waste half of it.
   if (size <= old_size && size >= old_size / 2) return p;
-  return reallocate_by_copy(p, old_size, size, caller);
+  void* const moved = reallocate_by_copy(p, old_size, size, caller);
+  // A shrink must not fail for want of memory.
+  return moved == nullptr && size <= old_size ? p : moved;
 }
 
 void* allocate_aligned(size_t alignment, size_t size) {

@@ -48,6 +48,31 @@ extern PM_SHARED BlockLock block_locks[kLockedBlocks];
 extern PM_SHARED char* locked_blocks;
 extern PM_SHARED uint32_t locked_block_count;
 
+// Holds a block's lock. A signal handler inside any lock gets it only if it is free: it must not wait.
+class BlockGuard {
+ public:
+  explicit BlockGuard(uint32_t cpu) : lock_(block_locks[cpu].lock), taken_(take()) {}
+  ~BlockGuard() {
+    if (taken_) lock_.unlock();
+  }
+  BlockGuard(const BlockGuard&) = delete;
+  BlockGuard& operator=(const BlockGuard&) = delete;
+
+  bool taken() const { return taken_; }
+
+ private:
+  bool take() {
+    if (PM_UNLIKELY(inside_lock() && !layout_is_ours())) return lock_.try_lock();
+    lock_.lock();
+    return true;
+  }
+  // The holder of the layout lock, and of no other, may wait: see the ranks.
+  static bool layout_is_ours() { return locks_held == uint32_t{1} << static_cast<unsigned>(LockRank::layout); }
+
+  Lock& lock_;
+  const bool taken_;
+};
+
 struct LockedAccess {
   static uint32_t cpu() { return os::current_cpu() % locked_block_count; }
   static CpuBlock& block(uint32_t cpu) {
@@ -55,9 +80,8 @@ struct LockedAccess {
   }
 
   static void* pop(uint32_t cpu, ClassId id) {
-    Lock& lock = block_locks[cpu].lock;
-    if (lock.held_by_this_thread()) return nullptr;  // a signal handler inside one of these
-    const LockGuard guard(lock);
+    const BlockGuard guard(cpu);
+    if (PM_UNLIKELY(!guard.taken())) return nullptr;
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     void* const object = slots_of(b)[word & kTopMask].load(std::memory_order_relaxed);
@@ -66,9 +90,8 @@ struct LockedAccess {
   }
 
   static Push push(uint32_t cpu, ClassId id, void* p) {
-    Lock& lock = block_locks[cpu].lock;
-    if (lock.held_by_this_thread()) return Push::full;
-    const LockGuard guard(lock);
+    const BlockGuard guard(cpu);
+    if (PM_UNLIKELY(!guard.taken())) return Push::full;
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
@@ -82,9 +105,8 @@ struct LockedAccess {
   }
 
   static uint32_t push_batch(uint32_t cpu, ClassId id, void* const* objects, uint32_t n) {
-    Lock& lock = block_locks[cpu].lock;
-    if (lock.held_by_this_thread()) return 0;
-    const LockGuard guard(lock);
+    const BlockGuard guard(cpu);
+    if (PM_UNLIKELY(!guard.taken())) return 0;
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
@@ -97,9 +119,8 @@ struct LockedAccess {
   }
 
   static uint32_t pop_batch(uint32_t cpu, ClassId id, void** out, uint32_t n) {
-    Lock& lock = block_locks[cpu].lock;
-    if (lock.held_by_this_thread()) return 0;
-    const LockGuard guard(lock);
+    const BlockGuard guard(cpu);
+    if (PM_UNLIKELY(!guard.taken())) return 0;
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
@@ -112,15 +133,15 @@ struct LockedAccess {
   }
 
   static void open(uint32_t cpu, ClassId id, uint64_t word, uint16_t end) {
-    const LockGuard guard(block_locks[cpu].lock);
+    const BlockGuard guard(cpu);
+    PM_CHECK(guard.taken());
     block(cpu).words[id].store(word, std::memory_order_relaxed);
     block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
   }
 
   static bool set_end(uint32_t cpu, ClassId id, uint16_t end) {
-    Lock& lock = block_locks[cpu].lock;
-    if (lock.held_by_this_thread()) return false;
-    const LockGuard guard(lock);
+    const BlockGuard guard(cpu);
+    if (PM_UNLIKELY(!guard.taken())) return false;
     block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
     return true;
   }

@@ -124,7 +124,7 @@ template <typename Access>
 void grow_magazine(uint32_t cpu, ClassId id) {
   const SizeClass& c = size_class(id);
   CpuBlock& block = Access::block(cpu);
-  if (block.tallies[id].capacity >= c.magazine_max || !layout_lock.try_lock()) return;
+  if (block.tallies[id].capacity >= c.magazine_max || inside_lock() || !layout_lock.try_lock()) return;
   const uint32_t now = block.tallies[id].capacity;
   const uint32_t capacity = next_capacity(now, c);
   const uint32_t more_bytes = (capacity - now) * c.size;

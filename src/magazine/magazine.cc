@@ -78,7 +78,10 @@ void* refill(ClassId id) {
   const uint32_t wanted = tally.capacity < batch ? tally.capacity : batch;
   void* objects[kMaxBatch];
   const size_t n = fetch(id, objects, wanted == 0 ? 1 : wanted);
-  if (n == 0) return nullptr;
+  if (n == 0) {
+    tally.misses.fetch_sub(1, std::memory_order_relaxed);  // nothing was handed out
+    return nullptr;
+  }
   count(&Events::refills);
   const auto rest = static_cast<uint32_t>(n - 1);
   const uint32_t kept = Access::push_batch(cpu, id, objects, rest);
@@ -212,15 +215,12 @@ bool magazine_holds_on_top(ClassId id, const void* p) {
 }
 
 bool magazine_drain_all() {
+  if (inside_lock()) return false;
   bool all = true;
 #if PM_HAS_RSEQ
-  if (!layout_lock.held_by_this_thread()) {
-    for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) all = drain_cpu<RseqAccess>(cpu) && all;
-  }
+  for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) all = drain_cpu<RseqAccess>(cpu) && all;
 #endif
-  for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) {
-    if (!block_locks[cpu].lock.held_by_this_thread()) all = drain_cpu<LockedAccess>(cpu) && all;
-  }
+  for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) all = drain_cpu<LockedAccess>(cpu) && all;
   void* objects[kMaxBatch];
   for (unsigned c = 1; c < class_table->count; ++c) {
     const auto id = static_cast<ClassId>(c);

@@ -449,6 +449,9 @@ void page_collect(PageStatistics& out) {
     out.largest_free_bytes = largest > out.largest_free_bytes ? largest : out.largest_free_bytes;
   }
   out.committed_bytes = region.committed_bytes();
+  // Whole granules that neither slabs nor free extents have belong to large objects.
+  const uint64_t accounted = out.dirty_bytes + out.clean_bytes + out.slab_run_bytes + out.large_bytes;
+  out.large_tail_bytes = out.committed_bytes > accounted ? out.committed_bytes - accounted : 0;
   out.reserved_bytes = region.reserved_bytes();
   out.table_bytes = region.table_bytes();
   out.grows = region.grows();
@@ -471,13 +474,15 @@ void page_audit() {
 }
 
 void page_before_fork() {
-  for (Shard& shard : shards) shard.lock.lock();
+  for (unsigned i = 0; i < kShards; ++i) shards[i].lock.lock();
   region.lock().lock();
+  shards[kHandlerShard].lock.lock();
 }
 
 void page_after_fork_parent() {
+  shards[kHandlerShard].lock.unlock();
   region.lock().unlock();
-  for (Shard& shard : shards) shard.lock.unlock();
+  for (unsigned i = 0; i < kShards; ++i) shards[i].lock.unlock();
 }
 
 void page_after_fork_child(bool interrupted) {

@@ -62,7 +62,7 @@ size_t page_trim(size_t goal);
 
 struct PageStatistics {
   uint64_t committed_bytes, reserved_bytes, dirty_bytes, clean_bytes, table_bytes;
-  uint64_t large_objects, large_bytes, large_allocations, large_frees;
+  uint64_t large_objects, large_bytes, large_tail_bytes, large_allocations, large_frees;
   uint64_t slab_run_bytes, free_in_blocks_bytes;
   uint64_t extent_hits, extent_splits, extent_coalesces, largest_free_bytes, free_extent_bytes;
   uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;

@@ -62,6 +62,7 @@ void collect_pages(Snapshot& out) {
   PageStatistics pages;
   page_collect(pages);
   out.live_large_bytes = pages.large_bytes;
+  out.large_tail_bytes = pages.large_tail_bytes;
   out.large_objects = pages.large_objects;
   out.large_allocations = pages.large_allocations;
   out.large_frees = pages.large_frees;

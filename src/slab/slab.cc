@@ -31,6 +31,7 @@ struct alignas(kCacheLine) ClassSlabs {
 };
 
 Table<SlabRecord> records;
+Table<std::atomic<bool>> committed_blocks;
 ClassSlabs classes[kMaxClasses];
 std::atomic<uint64_t> created{0};
 std::atomic<uint64_t> released{0};
@@ -45,13 +46,23 @@ void set_page_map(GranuleIndex first, uint32_t granules, ClassId id) {
   for (uint32_t i = 0; i < granules; ++i) __atomic_store_n(&region_view.page_map[first + i], id, __ATOMIC_RELAXED);
 }
 
+// Records are committed a huge block's at a time.
+bool commit_record(GranuleIndex first) {
+  const uint32_t block = first / kBlockGranules;
+  // Acquire and release: whoever finds the flag set may touch the records. Committing twice is harmless.
+  if (committed_blocks[block].load(std::memory_order_acquire)) return true;
+  if (!records.commit(size_t{block} * kBlockGranules, kBlockGranules)) return false;
+  committed_blocks[block].store(true, std::memory_order_release);
+  return true;
+}
+
 // A new slab, active, held by the caller; kNoGranule if memory is refused.
 GranuleIndex create_slab(ClassId id) {
   const SizeClass& c = size_class(id);
   bool clean = false;
   const GranuleIndex first = allocate_slab_run(c.slab_granules, &clean);
   if (first == kNoGranule) return kNoGranule;
-  if (!records.commit(first, 1)) {
+  if (!commit_record(first)) {
     release_slab_run(first, c.slab_granules);
     return kNoGranule;
   }
@@ -148,7 +159,11 @@ bool put_bits(ClassId id, GranuleIndex slab, unsigned word, uint64_t mask) {
 
 }  // namespace
 
-bool slab_init() { return records.reserve(region.window_granules()); }
+bool slab_init() {
+  const uint32_t blocks = region.window_granules() / kBlockGranules;
+  return records.reserve(region.window_granules()) && committed_blocks.reserve(blocks) &&
+         committed_blocks.commit(0, blocks);
+}
 
 size_t slab_allocate(ClassId id, void** out, size_t wanted) {
   const SizeClass& c = size_class(id);

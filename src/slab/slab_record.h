@@ -53,7 +53,7 @@ class SlabCore {
 
   // Creator only: all slots free, state active.
   void create(uint32_t slots) {
-    slots_ = slots;
+    slots_.store(slots, std::memory_order_relaxed);
     for (unsigned w = 0; w < words(); ++w) bits_[w].store(full_word(w), std::memory_order_relaxed);
     const uint32_t word = state_.load(std::memory_order_relaxed);
     // Published to others by the push of the stack or by handing out an object.
@@ -141,8 +141,8 @@ class SlabCore {
   }
 
   SlabState state() const { return static_cast<SlabState>(state_.load(std::memory_order_relaxed) & 3U); }
-  unsigned words() const { return (slots_ + 63) / 64; }
-  uint32_t slots() const { return slots_; }
+  unsigned words() const { return (slots() + 63) / 64; }
+  uint32_t slots() const { return slots_.load(std::memory_order_relaxed); }
 
  private:
   static uint32_t make(uint32_t generation, SlabState state) {
@@ -151,7 +151,7 @@ class SlabCore {
   static uint32_t generation(uint32_t word) { return word >> 2; }
 
   uint64_t full_word(unsigned w) const {
-    const uint32_t rest = slots_ - w * 64;
+    const uint32_t rest = slots() - w * 64;
     return low_bits(rest < 64 ? rest : 64);
   }
 
@@ -170,7 +170,8 @@ class SlabCore {
   }
 
   Atomic<uint32_t> state_{0};
-  uint32_t slots_ = 0;  // written by the creator, constant while the slab lives
+  // Written by the creator, constant while the slab lives; whoever only looks may see the next life's.
+  Atomic<uint32_t> slots_{0};
   Atomic<uint64_t> bits_[kWords]{};
 };
 
