@@ -29,7 +29,7 @@ constexpr uint64_t kMostBatches = 256 * 1024;
 
 Table<Batch> table;
 IndexStack<StdAtomic> unused;
-std::atomic<uint32_t> made{0};  // batches whose memory is committed or being so
+std::atomic<uint32_t> made{0};  // batches handed out so far; their memory is committed
 ClassDepot depots[kMaxClasses];
 std::atomic<uint64_t> held_bytes{0};  // relaxed: a bound, not an account
 uint64_t limit = 0;
@@ -41,11 +41,11 @@ std::atomic<uint32_t>& link_of(uint32_t index) { return table[index].next; }
 uint32_t new_batch() {
   const uint32_t reused = unused.pop(link_of);
   if (reused != kNoIndex) return reused;
-  const uint32_t first = made.fetch_add(kBatchesPerCommit, std::memory_order_relaxed);
-  if (first >= most_batches || !table.commit(first, kBatchesPerCommit)) {
-    made.fetch_sub(kBatchesPerCommit, std::memory_order_relaxed);
-    return kNoIndex;
-  }
+  // Commits first and claims then: a refusal claims nothing, and committing what another thread claims is harmless.
+  uint32_t first = made.load(std::memory_order_relaxed);
+  do {
+    if (first >= most_batches || !table.commit(first, kBatchesPerCommit)) return kNoIndex;
+  } while (!made.compare_exchange_weak(first, first + kBatchesPerCommit, std::memory_order_relaxed));
   for (uint32_t i = 1; i < kBatchesPerCommit; ++i) unused.push(first + i, link_of);
   return first;
 }

@@ -198,6 +198,7 @@ Overflow magazine_overflow(ClassId id, void* p) {
     return Overflow::done;
   }
 #endif
+  if (magazine_holds_on_top(id, p)) return Overflow::double_free;
   const Push push = LockedAccess::push(LockedAccess::cpu(), id, p);
   if (push == Push::done) return Overflow::done;
   if (push == Push::suspect) return Overflow::double_free;
@@ -208,6 +209,7 @@ Overflow magazine_overflow(ClassId id, void* p) {
 bool magazine_holds_on_top(ClassId id, const void* p) {
   CpuBlock& block = this_block();
   const uint64_t top = block.words[id].load(std::memory_order_relaxed) & kTopMask;
+  if (top == kTopMask) return false;  // a drain has it
   for (uint64_t i = 0; i < kLookBack && top > block.tallies[id].begin + i; ++i) {
     if (slots_of(block)[top - i].load(std::memory_order_relaxed) == p) return true;
   }
@@ -238,7 +240,7 @@ void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]) {
       if (tally.begin == 0) continue;
       const uint64_t word = block.words[id].load(std::memory_order_relaxed);
       const uint64_t top = word & kTopMask;
-      const uint64_t held = top > tally.begin ? top - tally.begin : 0;
+      const uint64_t held = top > tally.begin && top != kTopMask ? top - tally.begin : 0;
       const uint64_t pops = word >> kPopsShift;
       const uint64_t refilled = tally.refilled.load(std::memory_order_relaxed);
       const uint64_t flushed = tally.flushed.load(std::memory_order_relaxed);

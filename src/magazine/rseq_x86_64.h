@@ -216,7 +216,8 @@ full:
 //   n = min(n, top - begin)
 //   out[0..n) = block.slots[top], block.slots[top-1], ...
 //   commit block.words[class]: top - n
-// `begin` is read in the sequence: the magazine may have moved since the caller looked. A top below it means closed.
+// `begin` is read in the sequence: the magazine may have moved since the caller looked. A top below it, or 0xffff, means
+// that a drain has the magazine.
 PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, void** out, uint32_t n) {
   uint64_t block, word, t, i, v;
   uint64_t count;
@@ -226,6 +227,8 @@ PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, void** out, uint32_t n
       "  movq 64(%[block],%[c],8), %[word]\n"
       "  movzwl %w[word], %k[i]\n"
       "  leaq (%[block],%[i],8), %[t]\n"
+      "  cmpl $0xffff, %k[i]\n"
+      "  je %l[empty]\n"
       "  movzwl (%[block],%[begin]), %k[v]\n"
       "  subl %k[v], %k[i]\n"
       "  jbe %l[empty]\n"

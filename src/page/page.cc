@@ -110,17 +110,19 @@ struct Victims {
   bool in_block[kMax];
   size_t count = 0;
   uint64_t granules = 0;
+  uint64_t dirty = 0;  // of those, granules that may be resident: what is really given back
 
   void add(GranuleIndex first, uint32_t length, bool block) {
     ranges[count] = {address_of(region.address(first)), size_t{length} << kGranuleShift};
     in_block[count++] = block;
     granules += length;
+    dirty += count_dirty(first, length);
   }
 };
 
 void take_victims(Shard& shard, uint64_t goal, Victims& victims) {
   const ShardGuard guard(shard);
-  while (victims.count < Victims::kMax && victims.granules < goal) {
+  while (victims.count < Victims::kMax && victims.dirty < goal) {
     const GranuleIndex extent = shard.extents.take_dirty();
     if (extent != kNoGranule) {
       victims.add(extent, region.extent(extent).granules, false);
@@ -188,10 +190,10 @@ size_t decommit_shard(Shard& shard, uint64_t goal) {
     Victims victims;
     take_victims(shard, goal - (given >> kGranuleShift), victims);
     if (victims.count == 0) break;
-    const size_t now = os::memory().decommit(victims.ranges, victims.count);
+    const bool all = os::memory().decommit(victims.ranges, victims.count) == victims.granules << kGranuleShift;
+    const size_t now = all ? victims.dirty << kGranuleShift : 0;
     decommit_calls.fetch_add(1, std::memory_order_relaxed);
     decommitted_bytes.fetch_add(now, std::memory_order_relaxed);
-    const bool all = now == victims.granules << kGranuleShift;
     const ShardGuard guard(shard);
     for (size_t i = 0; i < victims.count; ++i) {
       const GranuleIndex first = region.granule_of(reinterpret_cast<void*>(victims.ranges[i].start));

@@ -107,7 +107,10 @@ Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
   // our window: step over it. Address space or memory that is used up fails at every place, hence few tries.
   for (unsigned attempt = 0; attempt < kMapTries && !mapped; ++attempt) {
     const uint32_t size = attempt == 0 ? chunk_granules(granules) : needed;
-    if (!claim(size, chunk)) break;
+    if (!claim(size, chunk)) {
+      if (attempt == 0) continue;  // the window's end is near: try what is needed
+      break;
+    }
     mapped = map(chunk);
     if (mapped) break;
     if (attempt == 0 || !os::is_mapped(address_of(address(chunk.first)), size_t{chunk.granules} << kGranuleShift)) {

@@ -46,7 +46,7 @@ uint32_t stay_here() {
 
 template <typename Access>
 uint32_t pop(uint32_t cpu, ClassId id, void** out, uint32_t n) {
-  return Access::pop_batch(cpu, id, Access::block(cpu).tallies[id].begin, out, n);
+  return Access::pop_batch(cpu, id, out, n);
 }
 
 template <typename Access>
