@@ -154,10 +154,12 @@ void ExtentTree::audit() const {
   PM_CHECK(seen == count_);
 }
 
-void Extents::add(GranuleIndex first, uint32_t granules) {
+// `dirty` is count_dirty of the run, which its callers know without counting all of a long one again.
+void Extents::add(GranuleIndex first, uint32_t granules, uint32_t dirty) {
   ExtentRecord& r = region.extent(first);
+  PM_AUDIT(dirty == count_dirty(first, granules));
   r.granules = granules;
-  r.dirty = count_dirty(first, granules);
+  r.dirty = dirty;
   r.moved = false;
   r.state.store(ExtentState::free, std::memory_order_release);
   region.extent(first + granules - 1).head.store(first, std::memory_order_relaxed);
@@ -176,11 +178,13 @@ void Extents::remove(GranuleIndex extent) {
 
 void Extents::release(GranuleIndex first, uint32_t granules) {
   region.extent(first).state.store(ExtentState::none, std::memory_order_release);
+  uint32_t dirty = count_dirty(first, granules);
   const GranuleIndex behind = first + granules;
   if (region.is_owned_by(behind, shard_)) {
     const ExtentRecord& right = region.extent(behind);
     if (right.state.load(std::memory_order_relaxed) == ExtentState::free) {
       granules += right.granules;
+      dirty += right.dirty;
       remove(behind);
       ++counters_.coalesces;
     }
@@ -192,13 +196,14 @@ void Extents::release(GranuleIndex first, uint32_t granules) {
       const ExtentRecord& left = region.extent(head);
       if (left.state.load(std::memory_order_relaxed) == ExtentState::free && head + left.granules == first) {
         granules += left.granules;
+        dirty += left.dirty;
         first = head;
         remove(head);
         ++counters_.coalesces;
       }
     }
   }
-  add(first, granules);
+  add(first, granules, dirty);
 }
 
 // The smallest extent in which an aligned run fits. Looks at a few of the tightest candidates before it asks for one so
@@ -230,10 +235,13 @@ GranuleIndex Extents::allocate(uint32_t granules, uint32_t alignment, bool* clea
   ++counters_.hits;
   const uint32_t front = at - extent;
   const uint32_t back = total - front - granules;
-  if (front != 0) add(extent, front);
-  if (back != 0) add(at + granules, back);
+  const uint32_t dirty = count_dirty(at, granules);
+  const uint32_t front_dirty = count_dirty(extent, front);
+  const uint32_t back_dirty = region.extent(extent).dirty - dirty - front_dirty;
+  if (front != 0) add(extent, front, front_dirty);
+  if (back != 0) add(at + granules, back, back_dirty);
   counters_.splits += (front != 0) + (back != 0);
-  *clean = count_dirty(at, granules) == 0;
+  *clean = dirty == 0;
   return at;
 }
 
@@ -244,9 +252,10 @@ bool Extents::extend(GranuleIndex first, uint32_t granules, uint32_t wanted) {
   const ExtentRecord& right = region.extent(behind);
   if (right.state.load(std::memory_order_relaxed) != ExtentState::free || right.granules < missing) return false;
   const uint32_t rest = right.granules - missing;
+  const uint32_t rest_dirty = right.dirty - count_dirty(behind, missing);
   remove(behind);
   if (rest != 0) {
-    add(behind + missing, rest);
+    add(behind + missing, rest, rest_dirty);
     ++counters_.splits;
   }
   region.extent(first).granules = wanted;

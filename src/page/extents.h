@@ -67,7 +67,7 @@ class Extents {
   void audit() const;
 
  private:
-  void add(GranuleIndex first, uint32_t granules);
+  void add(GranuleIndex first, uint32_t granules, uint32_t dirty);
   void remove(GranuleIndex extent);
   GranuleIndex find(const ExtentTree& tree, uint32_t granules, uint32_t alignment, GranuleIndex* at) const;
 
