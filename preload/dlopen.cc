@@ -1,11 +1,11 @@
 // dlopen without RTLD_DEEPBIND.
 //
-// A library opened with that flag binds malloc and free to the C library's own, while memory that it exchanges with the rest
-// of the program is ours: every replaced allocator crashes there sooner or later (PHP's extensions, for one). So the flag is
-// cleared unless POOLMALLOC_DEEPBIND=keep.
+// A library opened with that flag binds malloc and free to the C library's own, while memory that it exchanges with the
+// rest of the program is ours: every replaced allocator crashes there sooner or later (PHP's extensions, for one). So
+// the flag is cleared unless POOLMALLOC_DEEPBIND=keep.
 //
-// The real dlopen looks at its return address to find the caller's RUNPATH and namespace. So it must not be called from here:
-// the flag is cleared in place and the real function jumped to, with the caller's frame untouched.
+// The real dlopen looks at its return address to find the caller's RUNPATH and namespace. So it must not be called from
+// here: the flag is cleared in place and the real function jumped to, with the caller's frame untouched.
 #include <dlfcn.h>
 
 #include "heap/heap.h"

@@ -1,5 +1,5 @@
-// The C library's questions about its heap, answered for ours: malloc_trim(3), mallinfo(3), malloc_info(3), malloc_stats(3),
-// mallopt(3). Left out, they would silently act on glibc's empty heap.
+// The C library's questions about its heap, answered for ours: malloc_trim(3), mallinfo(3), malloc_info(3),
+// malloc_stats(3), mallopt(3). Left out, they would silently act on glibc's empty heap.
 #include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -75,12 +75,13 @@ PM_ABI int malloc_info(int options, FILE* stream) {
             static_cast<unsigned long long>(row.live_objects));
   }
   const struct mallinfo2 info = describe();
-  fprintf(stream,
-          "</sizes>\n<total type=\"fast\" count=\"%zu\" size=\"%zu\"/>\n<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
-          "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n<system type=\"current\" size=\"%zu\"/>\n"
-          "<aspace type=\"total\" size=\"%llu\"/>\n</heap>\n</malloc>\n",
-          info.smblks, info.fsmblks, info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena,
-          static_cast<unsigned long long>(now.reserved_bytes));
+  fprintf(
+      stream,
+      "</sizes>\n<total type=\"fast\" count=\"%zu\" size=\"%zu\"/>\n<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
+      "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n<system type=\"current\" size=\"%zu\"/>\n"
+      "<aspace type=\"total\" size=\"%llu\"/>\n</heap>\n</malloc>\n",
+      info.smblks, info.fsmblks, info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena,
+      static_cast<unsigned long long>(now.reserved_bytes));
   return ferror(stream) != 0 ? -1 : 0;
 }
 

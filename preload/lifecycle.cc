@@ -1,8 +1,8 @@
 // The library's place in the process's life: constructor, threads, fork, exit.
 //
-// Fork handlers matter only where a second thread may hold a lock, and registering them costs every process two pages of
-// the C library's that it would not touch otherwise. So they are registered when the first thread is about to start: the
-// functions that start threads are wrapped for that one moment.
+// Fork handlers matter only where a second thread may hold a lock, and registering them costs every process two pages
+// of the C library's that it would not touch otherwise. So they are registered when the first thread is about to start:
+// the functions that start threads are wrapped for that one moment.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <threads.h>

@@ -1,5 +1,5 @@
-// The malloc ABI: each entry point checks its arguments, calls the heap and sets errno. Rules are those of the Linux man
-// pages malloc(3), posix_memalign(3) and of C23 7.24.3; where they leave a choice, glibc's.
+// The malloc ABI: each entry point checks its arguments, calls the heap and sets errno. Rules are those of the Linux
+// man pages malloc(3), posix_memalign(3) and of C23 7.24.3; where they leave a choice, glibc's.
 #include <malloc.h>
 #include <stdlib.h>
 
@@ -84,7 +84,8 @@ PM_ABI void* reallocarray(void* p, size_t count, size_t size) {
   return checked(pm::reallocate(p, bytes, PM_CALLER));
 }
 
-// C23 wants a power of two and no multiple; glibc before 2.38 took anything and rounded. An alignment that is none is EINVAL.
+// C23 wants a power of two and no multiple; glibc before 2.38 took anything and rounded. An alignment that is none is
+// EINVAL.
 PM_ABI void* aligned_alloc(size_t alignment, size_t size) {
   if (PM_UNLIKELY(!is_alignment(alignment))) {
     errno = EINVAL;

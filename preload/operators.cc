@@ -1,5 +1,5 @@
-// operator new and delete, all of them ([new.delete] in the C++ standard), without libstdc++: the handler and the exception
-// are those of whichever C++ runtime the process has, reached through weak symbols.
+// operator new and delete, all of them ([new.delete] in the C++ standard), without libstdc++: the handler and the
+// exception are those of whichever C++ runtime the process has, reached through weak symbols.
 #include <dlfcn.h>
 
 #include <cstddef>
@@ -130,15 +130,7 @@ PM_OPERATOR void operator delete(void* p, size_t size) noexcept { drop_sized(p, 
 PM_OPERATOR void operator delete[](void* p, size_t size) noexcept { drop_sized(p, size); }
 PM_OPERATOR void operator delete(void* p, std::align_val_t) noexcept { drop(p); }
 PM_OPERATOR void operator delete[](void* p, std::align_val_t) noexcept { drop(p); }
-PM_OPERATOR void operator delete(void* p, size_t size, std::align_val_t) noexcept {
-  drop_sized(p, size);
-}
-PM_OPERATOR void operator delete[](void* p, size_t size, std::align_val_t) noexcept {
-  drop_sized(p, size);
-}
-PM_OPERATOR void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  drop(p);
-}
-PM_OPERATOR void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept {
-  drop(p);
-}
+PM_OPERATOR void operator delete(void* p, size_t size, std::align_val_t) noexcept { drop_sized(p, size); }
+PM_OPERATOR void operator delete[](void* p, size_t size, std::align_val_t) noexcept { drop_sized(p, size); }
+PM_OPERATOR void operator delete(void* p, std::align_val_t, const std::nothrow_t&) noexcept { drop(p); }
+PM_OPERATOR void operator delete[](void* p, std::align_val_t, const std::nothrow_t&) noexcept { drop(p); }

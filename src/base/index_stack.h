@@ -1,9 +1,9 @@
-// A lock-free LIFO of records that are named by a 32-bit index and never unmapped (Treiber, "Systems programming: coping
-// with parallelism", 1986).
+// A lock-free LIFO of records that are named by a 32-bit index and never unmapped (Treiber, "Systems programming:
+// coping with parallelism", 1986).
 //
 // The head holds the index of the first record (plus one; zero is empty) and a 32-bit tag that grows with every change,
-// so that a pop that slept while its record was popped and pushed again fails its compare-and-swap (ABA). Records may be
-// read while another thread owns them: their `next` is atomic and a stale value is thrown away with the failed swap.
+// so that a pop that slept while its record was popped and pushed again fails its compare-and-swap (ABA). Records may
+// be read while another thread owns them: their `next` is atomic and a stale value is thrown away with the failed swap.
 //
 // Ownership: push publishes the record (release), pop and take_all receive it (acquire).
 #pragma once
@@ -26,8 +26,8 @@ class IndexStack {
     do {
       links(index).store(first(head), std::memory_order_relaxed);
       // Release pairs with the acquire in pop and take_all: they see the record and its next.
-    } while (!head_.compare_exchange_weak(head, make(index, head), std::memory_order_release,
-                                          std::memory_order_relaxed));
+    } while (
+        !head_.compare_exchange_weak(head, make(index, head), std::memory_order_release, std::memory_order_relaxed));
   }
 
   // Pushes a chain that the caller owns: `first` ... `last` are linked through `links` already.
@@ -48,8 +48,7 @@ class IndexStack {
       const uint32_t index = first(head);
       if (index == kNoIndex) return kNoIndex;
       const uint32_t next = links(index).load(std::memory_order_relaxed);
-      if (head_.compare_exchange_weak(head, make(next, head), std::memory_order_acquire,
-                                      std::memory_order_acquire)) {
+      if (head_.compare_exchange_weak(head, make(next, head), std::memory_order_acquire, std::memory_order_acquire)) {
         return index;
       }
     }
@@ -58,8 +57,9 @@ class IndexStack {
   // Takes the whole stack; the caller walks it through `links`.
   uint32_t take_all() {
     uint64_t head = head_.load(std::memory_order_acquire);
-    while (first(head) != kNoIndex && !head_.compare_exchange_weak(head, make(kNoIndex, head), std::memory_order_acquire,
-                                                                   std::memory_order_acquire)) {
+    while (first(head) != kNoIndex &&
+           !head_.compare_exchange_weak(head, make(kNoIndex, head), std::memory_order_acquire,
+                                        std::memory_order_acquire)) {
     }
     return first(head);
   }

@@ -40,8 +40,8 @@ class Lock {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     uint32_t expected = kFree;
     // Acquire pairs with the release exchange in unlock().
-    if (PM_UNLIKELY(!state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
-                                                    std::memory_order_relaxed))) {
+    if (PM_UNLIKELY(
+            !state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire, std::memory_order_relaxed))) {
       lock_slowly();
     }
   }
@@ -51,8 +51,8 @@ class Lock {
     locks_held = locks_held | bit();
     std::atomic_signal_fence(std::memory_order_seq_cst);
     uint32_t expected = kFree;
-    if (PM_LIKELY(state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
-                                                 std::memory_order_relaxed))) {
+    if (PM_LIKELY(
+            state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire, std::memory_order_relaxed))) {
       return true;
     }
     locks_held = locks_held & ~bit();
@@ -73,8 +73,8 @@ class Lock {
     lock();
   }
 
-  // In a forked child, where no other thread exists: the lock is free again. `interrupted` means that the fork came from a
-  // signal handler inside a lock of its own thread, which goes on in the child and will release it.
+  // In a forked child, where no other thread exists: the lock is free again. `interrupted` means that the fork came
+  // from a signal handler inside a lock of its own thread, which goes on in the child and will release it.
   void reset_in_child(bool interrupted) {
     if (interrupted && held_by_this_thread()) return;
     state_.store(kFree, std::memory_order_relaxed);

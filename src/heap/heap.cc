@@ -22,8 +22,8 @@ void* allocate_small(ClassId id) {
   return magazine_pop(id, p) ? p : allocate_after_miss(id);
 }
 
-// Double frees that no check saw at once: the object lay in another CPU's magazine or in the depot. They come out when the
-// slab finds the slot free already.
+// Double frees that no check saw at once: the object lay in another CPU's magazine or in the depot. They come out when
+// the slab finds the slot free already.
 void report_rejected() {
   void* rejected[4];
   const size_t n = take_rejected(rejected, 4);
@@ -69,8 +69,8 @@ PM_COLD size_t checked_size_slowly(const void* p, ClassId id, const char* call, 
   return 0;
 }
 
-// The size of an object that realloc or malloc_usable_size was given: 0 and one line if it is no live object of ours. Some
-// programs ask for the size of each object they have (redis), so this looks where free would look, and no further.
+// The size of an object that realloc or malloc_usable_size was given: 0 and one line if it is no live object of ours.
+// Some programs ask for the size of each object they have (redis), so this looks where free would look, and no further.
 size_t checked_size(const void* p, const char* call, const void* caller) {
   const ClassId id = class_at(p);
   if (PM_UNLIKELY(id == kNoClass)) return checked_size_slowly(p, id, call, caller);
@@ -100,8 +100,8 @@ void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller
   return copied == nullptr && size <= old_size ? p : copied;
 }
 
-// Memory that is not in our region: the C library's, or nonsense. It stays with the C library, whose free may well be what
-// its owner calls in the end.
+// Memory that is not in our region: the C library's, or nonsense. It stays with the C library, whose free may well be
+// what its owner calls in the end.
 void* reallocate_foreign(void* p, size_t size, const void* caller) {
   if (heap_view.small_limit != 0 && !check_foreign(p, "realloc", caller)) return nullptr;
   const os::LibcAllocator& libc = os::libc_allocator();
@@ -172,7 +172,8 @@ void* reallocate(void* p, size_t size, const void* caller) {
 }
 
 void* allocate_aligned(size_t alignment, size_t size) {
-  if (!ready()) return os::libc_allocator().memalign != nullptr ? os::libc_allocator().memalign(alignment, size) : nullptr;
+  if (!ready())
+    return os::libc_allocator().memalign != nullptr ? os::libc_allocator().memalign(alignment, size) : nullptr;
   const ClassId id = aligned_class_of(size, alignment);
   if (id != kNoClass) return allocate_small(id);
   void* p = allocate_large(size, alignment, false);

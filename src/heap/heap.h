@@ -74,8 +74,8 @@ PM_HOT bool deallocate_sized_fast(void* p, size_t size) {
 // Brings all layers up, once; provided by the runtime. False if the heap is not to be used: the C library serves then.
 bool start_heap();
 
-// Gives everything that is free back to the system; returns the bytes. For the allocation that would fail otherwise, and
-// for malloc_trim.
+// Gives everything that is free back to the system; returns the bytes. For the allocation that would fail otherwise,
+// and for malloc_trim.
 size_t trim_heap(size_t goal);
 
 // Empties the magazines once more, so that a double free that no check saw at once is reported at the latest now.

@@ -64,7 +64,8 @@ PM_COLD void report_double_free(const void* p, size_t class_size, const void* ca
 
 PM_COLD void report_late_double_free(const void* p, size_t class_size) {
   Line line;
-  class_text(line.out().text("double free of ").hex(number(p)).text(" ("), class_size).text("), found when it was flushed");
+  class_text(line.out().text("double free of ").hex(number(p)).text(" ("), class_size)
+      .text("), found when it was flushed");
   finish(line);
 }
 
@@ -100,8 +101,8 @@ PM_COLD void report_sized(const void* p, size_t size, size_t class_size, const v
 }
 
 // The first few foreign pointers are looked up in the list of mappings: a stack, static data or no mapping at all is a
-// misuse that can be named. Later ones go to the C library unseen (its own checks abort on nonsense): a program that does
-// this for every object must not read /proc each time.
+// misuse that can be named. Later ones go to the C library unseen (its own checks abort on nonsense): a program that
+// does this for every object must not read /proc each time.
 PM_COLD bool check_foreign(const void* p, const char* call, const void* caller) {
   constexpr uint64_t kLooks = 256;
   const uint64_t seen = foreign.fetch_add(1, std::memory_order_relaxed);

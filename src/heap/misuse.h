@@ -1,5 +1,5 @@
-// What happens when the program breaks malloc's rules: one exact line that names what, where and whose code, then abort, or
-// go on with the call ignored (POOLMALLOC_MISUSE=continue).
+// What happens when the program breaks malloc's rules: one exact line that names what, where and whose code, then
+// abort, or go on with the call ignored (POOLMALLOC_MISUSE=continue).
 #pragma once
 
 #include <cstddef>

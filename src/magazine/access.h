@@ -1,5 +1,5 @@
-// Two ways to reach a CPU's magazines under one contract: restartable sequences on the CPU's own block, or a lock around a
-// block that threads on that CPU share. The slow paths are written once over either.
+// Two ways to reach a CPU's magazines under one contract: restartable sequences on the CPU's own block, or a lock
+// around a block that threads on that CPU share. The slow paths are written once over either.
 //
 //   block(cpu)                              the block, for its layout
 //   push_batch(cpu, class, objects, n)      how many of the first n went in; may be 0

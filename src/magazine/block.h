@@ -1,26 +1,28 @@
 // One CPU's magazines: the layout that the restartable sequences work on.
 //
 // A magazine is a LIFO array of pointers to free objects of one class. All magazines of a CPU lie in one block, at a
-// fixed distance from the next CPU's, so that the CPU number gives the address. Slots are 8 bytes and are named by their
-// index from the start of the block:
+// fixed distance from the next CPU's, so that the CPU number gives the address. Slots are 8 bytes and are named by
+// their index from the start of the block:
 //
-//   slot 0              always zero
-//   words[class]        low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the start
-//   limits[class].end   index of the last slot that a push may fill
-//   limits[class].divisor   the class's multiplier for the test of interior pointers (slab/size_class.h); 0 asks the cold path,
-//                       UINT32_MAX lets every offset pass
-//   slots[begin]        always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
-//   slots[begin+1..]    the objects
+//   slot 0                  always zero
+//   words[class]            low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the start
+//   limits[class].end       index of the last slot that a push may fill
+//   limits[class].divisor   the class's multiplier for the test of interior pointers (slab/size_class.h); 0 sends every
+//                           free to the cold path, UINT32_MAX lets every offset pass
+//   slots[begin]            always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
+//   slots[begin+1..]        the objects
+//   slot 0xffff             always zero; see drain_rseq in layout.cc
 //
-// A fresh block is all zero: top 0 names slot 0, so a pop finds nothing; end 0 lets no push in. A magazine with end 0 is
-// closed: not laid out yet, or being laid out anew or drained by the holder of the layout lock.
+// A fresh block is all zero: top 0 names slot 0, so a pop finds nothing; end 0 lets no push in. A magazine with end 0
+// is closed: not laid out yet, or being laid out anew or drained by the holder of the layout lock.
 //
 // Who writes what, for a block reached by rseq:
-//   words   a thread on this CPU, in a restartable sequence, by one 64-bit store that commits it; or the holder of the layout
-//           lock while top names slot 0 or the sentinel and end is 0, when no sequence can commit
-//   end, begin, capacity, next_slot    the holder of the layout lock
-//   slots   a push, above top, before it commits; the holder of the layout lock while the magazine is closed and empty
-//   tallies a thread on this CPU outside of sequences: relaxed, increments may be lost when it is preempted
+//   words     a thread on this CPU, in a restartable sequence, by the instruction that commits it; or the holder of the
+//             layout lock while end is 0 and top names slot 0 or the sentinel, when no sequence can commit
+//   limits, begin, capacity, next_slot
+//             the holder of the layout lock
+//   slots     a push, above top, before it commits; the holder of the layout lock while the magazine is closed and empty
+//   tallies   a thread on this CPU outside of sequences; relaxed atomics
 // A block of the locked mode: everything under the block's lock.
 #pragma once
 

@@ -133,8 +133,8 @@ void grow_magazine(uint32_t cpu, ClassId id) {
   const bool fits = now == 0 || after <= magazine_budget_bytes ||
                     take_from_idle<Access>(cpu, id, static_cast<uint32_t>(after - magazine_budget_bytes));
   if (capacity > now && fits) {
-    const bool grown = capacity <= block.tallies[id].room ? widen<Access>(cpu, id, capacity)
-                                                          : relocate<Access>(cpu, id, capacity);
+    const bool grown =
+        capacity <= block.tallies[id].room ? widen<Access>(cpu, id, capacity) : relocate<Access>(cpu, id, capacity);
     if (grown) {
       block.capacity_bytes.fetch_add(more_bytes, std::memory_order_relaxed);
       layout_counters.grows.fetch_add(1, std::memory_order_relaxed);

@@ -6,8 +6,8 @@
 //   open      end > begin: pushes and pops work
 //   closing   end = 0, stored on the magazine's own CPU (or remotely, followed by the rseq fence): no push can commit.
 //             Pops go on until the magazine is empty
-//   closed    end = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop reads a null
-//             slot, a push finds no room; nothing can commit, so the layout's holder owns word and slots
+//   closed    end = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop reads a
+//             null slot, a push finds no room; nothing can commit, so the layout's holder owns word and slots
 //   open      the new word first, then the new end: a push that loads the new end before the word finds the new word
 //             (x86 keeps loads in order and stores in order; the locked mode has its lock)
 //
@@ -29,13 +29,13 @@ struct LayoutCounters {
 };
 extern PM_SHARED LayoutCounters layout_counters;
 
-// Opens the magazine or doubles its capacity, within the class's maximum and the CPU's budget; takes from magazines that
-// stand idle if the budget is used up. Does nothing if another thread is at a layout, or the thread has moved.
+// Opens the magazine or doubles its capacity, within the class's maximum and the CPU's budget; takes from magazines
+// that stand idle if the budget is used up. Does nothing if another thread is at a layout, or the thread has moved.
 template <typename Access>
 void grow_magazine(uint32_t cpu, ClassId id);
 
-// Moves every object of the CPU's magazines to the slabs, from any thread. Returns false if another CPU's magazines cannot
-// be reached (no membarrier).
+// Moves every object of the CPU's magazines to the slabs, from any thread. Returns false if another CPU's magazines
+// cannot be reached (no membarrier).
 template <typename Access>
 bool drain_cpu(uint32_t cpu);
 

@@ -157,8 +157,8 @@ bool magazine_init(const MagazineOptions& options) {
   magazine_checks = options.checked;
   if (!depot_init(options.depot_bytes)) return false;
   const uint32_t cpus = os::possible_cpus();
-  // Blocks of the locked mode exist in every process: a thread without rseq may turn up at any time. Untouched, they are
-  // address space only.
+  // Blocks of the locked mode exist in every process: a thread without rseq may turn up at any time. Untouched, they
+  // are address space only.
   locked_block_count = cpus < kLockedBlocks ? cpus : kLockedBlocks;
   locked_blocks = reserve_blocks(locked_block_count, locked_bytes);
   constexpr uint32_t kEmpty = 2;  // for CPU -1 and -2

@@ -1,8 +1,8 @@
-// The magazine layer: one object at a time, from and to the CPU's magazine of its class; batches from and to the depot and
-// the slabs when it is empty or full.
+// The magazine layer: one object at a time, from and to the CPU's magazine of its class; batches from and to the depot
+// and the slabs when it is empty or full.
 //
-// The hot half is magazine_pop and magazine_push: inline, lock-free, some fifteen instructions. The cold half moves batches.
-// Thread-safe; usable from signal handlers.
+// The hot half is magazine_pop and magazine_push: inline, lock-free, some fifteen instructions. The cold half moves
+// batches. Thread-safe; usable from signal handlers.
 #pragma once
 
 #include <cstddef>

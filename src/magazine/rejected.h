@@ -1,5 +1,5 @@
-// Objects that the slabs refuse because their slot is free already: double frees that no check saw at once. They wait here
-// until the heap, which knows how to report them, asks. Thread-safe; lock-free.
+// Objects that the slabs refuse because their slot is free already: double frees that no check saw at once. They wait
+// here until the heap, which knows how to report them, asks. Thread-safe; lock-free.
 #pragma once
 
 #include <cstddef>

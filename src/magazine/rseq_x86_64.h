@@ -1,18 +1,18 @@
 // The restartable sequences on a CPU's magazines, x86-64.
 //
-// Each runs between a start label and a commit: one store that makes it visible. If the thread is preempted, migrated or
-// interrupted in between, the kernel sends it to the abort label, which starts over. Until the commit nothing is written
-// but slots above top and hints, which nobody reads as objects. So each sequence happens as a whole on one CPU, without
-// a locked instruction (P. Turner and A. Hunter's design; rseq(2)).
+// Each runs between a start label and a commit: one store that makes it visible. If the thread is preempted, migrated
+// or interrupted in between, the kernel sends it to the abort label, which starts over. Until the commit nothing is
+// written but slots above top and hints, which nobody reads as objects. So each sequence happens as a whole on one CPU,
+// without a locked instruction (P. Turner and A. Hunter's design; rseq(2)).
 //
-// Rules kept here: the only field of the kernel's area that is written is rseq_cs; the abort handler has a section of its own
-// and the signature before it; every `asm goto` is volatile (g++ 12 drops one whose outputs are unused).
+// Rules kept here: the only field of the kernel's area that is written is rseq_cs; the abort handler has a section of
+// its own and the signature before it; every `asm goto` is volatile (g++ 12 drops one whose outputs are unused).
 //
 // The descriptors hold addresses, so they need relocation: no sequence runs before the library is relocated (the heap
 // routes all calls to its cold path until it is ready).
 //
-// All of them are inlined for certain: a copy in a section that the linker may drop (an inline function of two files) would
-// leave its descriptor behind.
+// All of them are inlined for certain: a copy in a section that the linker may drop (an inline function of two files)
+// would leave its descriptor behind.
 //
 // PM_INJECT lengthens every sequence between its first load and its commit in the `inject` build, so that preemption
 // inside them is common; it is empty otherwise.
@@ -29,18 +29,18 @@
 
 namespace pm {
 
-// The blocks, one for each index: a CPU number or, by option, a concurrency id. magazine_cpus is their number, 0 until the
-// magazines are ready; it bounds every number the kernel can give (os::possible_cpus).
+// The blocks, one for each index: a CPU number or, by option, a concurrency id. magazine_cpus is their number, 0 until
+// the magazines are ready; it bounds every number the kernel can give (os::possible_cpus).
 extern PM_SHARED char* magazine_blocks;
 extern PM_SHARED uint32_t magazine_cpus;
-// The blocks that pop and push look at, by CPU number. The same, unless concurrency ids are in use: then blocks that stay
-// empty, so that every call goes on to the cold path, which asks for the id. Below the first lie two more that stay empty,
-// for threads that are not registered: their CPU reads as -1 or -2.
+// The blocks that pop and push look at, by CPU number. The same, unless concurrency ids are in use: then blocks that
+// stay empty, so that every call goes on to the cold path, which asks for the id. Below the first lie two more that
+// stay empty, for threads that are not registered: their CPU reads as -1 or -2.
 extern PM_SHARED char* hot_blocks;
 
 #if defined(POOLMALLOC_INJECT)
 extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequence; the tests vary it
-#define PM_INJECT                                    \
+#define PM_INJECT                                   \
   "  movq pm_inject_delay@GOTPCREL(%%rip), %%r11\n" \
   "  movq (%%r11), %%r11\n"                         \
   "71:\n"                                           \
@@ -58,38 +58,39 @@ extern "C" uint64_t pm_inject_delay;  // turns of an empty loop inside each sequ
 #if PM_HAS_RSEQ
 
 // The descriptor (struct rseq_cs): labels 1 start, 2 after the commit, 4 abort.
-#define PM_RSEQ_BEGIN                                 \
-  "  .pushsection .data.rel.ro.pm_rseq, \"aw\"\n"     \
-  "  .balign 32\n"                                    \
-  "3:\n"                                              \
-  "  .long 0, 0\n"                                    \
-  "  .quad 1f, 2f - 1f, 4f\n"                         \
-  "  .popsection\n"                                   \
-  "  .pushsection .text.pm_rseq_abort, \"ax\"\n"      \
+#define PM_RSEQ_BEGIN                                                                      \
+  "  .pushsection .data.rel.ro.pm_rseq, \"aw\"\n"                                          \
+  "  .balign 32\n"                                                                         \
+  "3:\n"                                                                                   \
+  "  .long 0, 0\n"                                                                         \
+  "  .quad 1f, 2f - 1f, 4f\n"                                                              \
+  "  .popsection\n"                                                                        \
+  "  .pushsection .text.pm_rseq_abort, \"ax\"\n"                                           \
   "  .byte 0x0f, 0xb9, 0x3d\n" /* ud1 with the signature as its operand, never executed */ \
-  "  .long 0x53053053\n"                              \
-  "4:\n"                                              \
-  "  jmp 5f\n"                                        \
-  "  .popsection\n"                                   \
-  "5:\n"                                              \
-  "  movq %[area], %[t]\n"                            \
-  "  leaq 3b(%%rip), %[block]\n"                      \
-  "  movq %[block], %%fs:8(%[t])\n"                   \
+  "  .long 0x53053053\n"                                                                   \
+  "4:\n"                                                                                   \
+  "  jmp 5f\n"                                                                             \
+  "  .popsection\n"                                                                        \
+  "5:\n"                                                                                   \
+  "  movq %[area], %[t]\n"                                                                 \
+  "  leaq 3b(%%rip), %[block]\n"                                                           \
+  "  movq %[block], %%fs:8(%[t])\n"                                                        \
   "1:\n"
 
 // block = address of this CPU's block, by the number in cpu_id.
-#define PM_RSEQ_THIS_BLOCK                \
-  "  movslq %%fs:4(%[t]), %[block]\n"     \
-  "  shlq $19, %[block]\n"                \
+#define PM_RSEQ_THIS_BLOCK            \
+  "  movslq %%fs:4(%[t]), %[block]\n" \
+  "  shlq $19, %[block]\n"            \
   "  addq %[blocks], %[block]\n"
 
 // block = that of the index `want`, if the thread's CPU (or concurrency id) has it; else out to `label`.
-#define PM_RSEQ_BLOCK_OF(label)           \
-  "  movq %[cpu], %[t]\n"                 \
-  "  movl %%fs:(%[t]), %k[block]\n"       \
-  "  cmpl %[want], %k[block]\n"           \
-  "  jne " label "\n"                     \
-  "  shlq $19, %[block]\n"                \
+#define PM_RSEQ_BLOCK_OF(label)     \
+  "  movq %[cpu], %[t]\n"           \
+  "  movl %%fs:(%[t]), %k[block]\n" \
+  "  cmpl %[want], %k[block]\n"     \
+  "  jne " label                    \
+  "\n"                              \
+  "  shlq $19, %[block]\n"          \
   "  addq %[blocks], %[block]\n"
 
 static_assert(kBlockShift == 19);
@@ -103,19 +104,17 @@ PM_HOT bool rseq_pop(ClassId id, void*& out) {
   void* object;
   uint64_t block, t;
   const uint64_t c = id;
-  asm volatile goto(
-      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
-      "  movzwl 64(%[block],%[c],8), %k[t]\n"
-      "  movq (%[block],%[t],8), %[object]\n"
-      PM_INJECT
-      "  testq %[object], %[object]\n"
-      "  je %l[empty]\n"
-      "  addq $0xffff, 64(%[block],%[c],8)\n"
-      "2:\n"
-      : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t)
-      : [c] "r"(c), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
-      : "memory", "cc" PM_INJECT_CLOBBERS
-      : empty);
+  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
+                    "  movzwl 64(%[block],%[c],8), %k[t]\n"
+                    "  movq (%[block],%[t],8), %[object]\n" PM_INJECT
+                    "  testq %[object], %[object]\n"
+                    "  je %l[empty]\n"
+                    "  addq $0xffff, 64(%[block],%[c],8)\n"
+                    "2:\n"
+                    : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t)
+                    : [c] "r"(c), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
+                    : "memory", "cc" PM_INJECT_CLOBBERS
+                    : empty);
   out = object;
   return true;
 empty:
@@ -125,45 +124,42 @@ empty:
 // push(class, p):
 //   block = blocks[cpu]
 //   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)
-//   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot tell)
-//   end = block.limits[class].end               (before the word: see "open" in layout.h)
-//   if top(block.words[class]) >= end: return full
-//   if p is one of block.slots[top], [top - 1], [top - 2], [top - 3]: return suspect    (freed a moment ago)
-//   block.slots[top + 1] = p
-//   commit block.words[class]: top + 1
+//   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot
+//   tell) end = block.limits[class].end               (before the word: see "open" in layout.h) if
+//   top(block.words[class]) >= end: return full if p is one of block.slots[top], [top - 1], [top - 2], [top - 3]:
+//   return suspect    (freed a moment ago) block.slots[top + 1] = p commit block.words[class]: top + 1
 // The caller looks closer at a suspect.
 //
-// The commits are instructions that read, add and write (one instruction, so a sequence cannot be split there). Only a drain
-// from another CPU writes the word besides; what it makes of a pop that commits across its exchange is told in layout.cc.
+// The commits are instructions that read, add and write (one instruction, so a sequence cannot be split there). Only a
+// drain from another CPU writes the word besides; what it makes of a pop that commits across its exchange is told in
+// layout.cc.
 PM_HOT Push rseq_push(ClassId id, void* p) {
   uint64_t block, t;
   const uint64_t c = id;
-  asm volatile goto(
-      PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
-      "  movzwl %w[p], %k[t]\n"
-      "  imull 1092(%[block],%[c],8), %k[t]\n"
-      "  cmpl 1092(%[block],%[c],8), %k[t]\n"
-      "  jae %l[suspect]\n"
-      "  movzwl 1088(%[block],%[c],8), %k[t]\n"
-      "  cmpw %w[t], 64(%[block],%[c],8)\n"
-      "  movzwl 64(%[block],%[c],8), %k[t]\n"
-      "  jae %l[full]\n"
-      PM_INJECT
-      "  cmpq %[p], (%[block],%[t],8)\n"
-      "  je %l[suspect]\n"
-      "  cmpq %[p], -8(%[block],%[t],8)\n"
-      "  je %l[suspect]\n"
-      "  cmpq %[p], -16(%[block],%[t],8)\n"
-      "  je %l[suspect]\n"
-      "  cmpq %[p], -24(%[block],%[t],8)\n"
-      "  je %l[suspect]\n"
-      "  movq %[p], 8(%[block],%[t],8)\n"
-      "  incq 64(%[block],%[c],8)\n"
-      "2:\n"
-      : [block] "=&r"(block), [t] "=&r"(t)
-      : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
-      : "memory", "cc" PM_INJECT_CLOBBERS
-      : full, suspect);
+  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
+                    "  movzwl %w[p], %k[t]\n"
+                    "  imull 1092(%[block],%[c],8), %k[t]\n"
+                    "  cmpl 1092(%[block],%[c],8), %k[t]\n"
+                    "  jae %l[suspect]\n"
+                    "  movzwl 1088(%[block],%[c],8), %k[t]\n"
+                    "  cmpw %w[t], 64(%[block],%[c],8)\n"
+                    "  movzwl 64(%[block],%[c],8), %k[t]\n"
+                    "  jae %l[full]\n" PM_INJECT
+                    "  cmpq %[p], (%[block],%[t],8)\n"
+                    "  je %l[suspect]\n"
+                    "  cmpq %[p], -8(%[block],%[t],8)\n"
+                    "  je %l[suspect]\n"
+                    "  cmpq %[p], -16(%[block],%[t],8)\n"
+                    "  je %l[suspect]\n"
+                    "  cmpq %[p], -24(%[block],%[t],8)\n"
+                    "  je %l[suspect]\n"
+                    "  movq %[p], 8(%[block],%[t],8)\n"
+                    "  incq 64(%[block],%[c],8)\n"
+                    "2:\n"
+                    : [block] "=&r"(block), [t] "=&r"(t)
+                    : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
+                    : "memory", "cc" PM_INJECT_CLOBBERS
+                    : full, suspect);
   return Push::done;
 full:
   return Push::full;
@@ -216,8 +212,8 @@ full:
 //   n = min(n, top - begin)
 //   out[0..n) = block.slots[top], block.slots[top-1], ...
 //   commit block.words[class]: top - n
-// `begin` is read in the sequence: the magazine may have moved since the caller looked. A top below it, or 0xffff, means
-// that a drain has the magazine.
+// `begin` is read in the sequence: the magazine may have moved since the caller looked. A top below it, or 0xffff,
+// means that a drain has the magazine.
 PM_HOT uint32_t rseq_pop_batch(uint32_t want, ClassId id, void** out, uint32_t n) {
   uint64_t block, word, t, i, v;
   uint64_t count;
@@ -260,8 +256,8 @@ empty:
   return 0;
 }
 
-// set_end(cpu, class, end): commit block.limits[class].end: end. False on another CPU. Afterwards no push that read the old end
-// can commit on this CPU: it was preempted for this thread to run, so it starts over.
+// set_end(cpu, class, end): commit block.limits[class].end: end. False on another CPU. Afterwards no push that read the
+// old end can commit on this CPU: it was preempted for this thread to run, so it starts over.
 PM_HOT bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
   uint64_t block, t;
   const uint64_t c = id;
@@ -279,7 +275,8 @@ elsewhere:
   return false;
 }
 
-static_assert(kLimitsOffset == 1088 && sizeof(MagazineLimits) == 8 && offsetof(MagazineLimits, divisor) == 4, "spelled out above");
+static_assert(kLimitsOffset == 1088 && sizeof(MagazineLimits) == 8 && offsetof(MagazineLimits, divisor) == 4,
+              "spelled out above");
 static_assert(kWordsOffset == 64, "spelled out above");
 
 #endif  // PM_HAS_RSEQ

@@ -1,9 +1,9 @@
 // Which CPU a thread runs on, and restartable sequences (rseq(2), Linux 4.18).
 //
-// The kernel keeps a small area per thread: the CPU the thread runs on, and `rseq_cs`, which names the instruction range
-// that must be restarted if the thread is preempted, migrated or interrupted by a signal inside it. glibc 2.35 and later
-// registers one for every thread; we use that, and write nothing in it but `rseq_cs`. Where glibc did not, we register
-// our own. Where the kernel refuses too, the area below stays at "no CPU" and callers fall back to locks.
+// The kernel keeps a small area per thread: the CPU the thread runs on, and `rseq_cs`, which names the instruction
+// range that must be restarted if the thread is preempted, migrated or interrupted by a signal inside it. glibc 2.35
+// and later registers one for every thread; we use that, and write nothing in it but `rseq_cs`. Where glibc did not, we
+// register our own. Where the kernel refuses too, the area below stays at "no CPU" and callers fall back to locks.
 #pragma once
 
 #include <cstddef>
@@ -34,13 +34,14 @@ extern PM_SHARED ptrdiff_t rseq_area_offset;
 extern PM_SHARED ptrdiff_t rseq_cpu_offset;
 
 // Chooses the area; called once, before any other thread can exist for us. `use_mm_cid` asks for the kernel's dense
-// concurrency ids (AT_RSEQ_FEATURE_SIZE >= 28) in place of CPU numbers; false is returned in `got_mm_cid` if not offered.
+// concurrency ids (AT_RSEQ_FEATURE_SIZE >= 28) in place of CPU numbers; false is returned in `got_mm_cid` if not
+// offered.
 RseqSource start_rseq(bool allowed, bool use_mm_cid, bool* got_mm_cid);
 // Where we register ourselves: does so for the calling thread, once. True if the thread is registered now.
 bool register_this_thread();
 
-// A bound above every CPU number the kernel can give a thread of ours: the highest in /sys/devices/system/cpu/possible plus
-// one or, where that cannot be read or a container made it up, what the kernel was built for.
+// A bound above every CPU number the kernel can give a thread of ours: the highest in /sys/devices/system/cpu/possible
+// plus one or, where that cannot be read or a container made it up, what the kernel was built for.
 uint32_t possible_cpus();
 // The CPU this thread runs on now; a hint.
 uint32_t current_cpu();

@@ -1,4 +1,5 @@
-// The end of a process whose memory can no longer be trusted, and the waiting side of Lock: what base needs of the kernel.
+// The end of a process whose memory can no longer be trusted, and the waiting side of Lock: what base needs of the
+// kernel.
 #include <linux/futex.h>
 
 #include "base/check.h"

@@ -115,7 +115,7 @@ const LibcAllocator& libc_allocator() {
   // Two threads may search at once; they find the same. Release pairs with the acquire here.
   if (PM_LIKELY(searched.load(std::memory_order_acquire))) return found;
   if (&__interceptor_malloc != nullptr) {
-    found = {__interceptor_malloc,   __interceptor_free,     __interceptor_calloc,
+    found = {__interceptor_malloc,  __interceptor_free,     __interceptor_calloc,
              __interceptor_realloc, __interceptor_memalign, __interceptor_malloc_usable_size};
   } else {
     // getauxval is the C library's and nobody replaces it.

@@ -1,6 +1,6 @@
-// The C library's own allocator, under ours: for memory that it gave out itself, and for processes that poolmalloc leaves
-// alone. Found by reading the C library's symbol table, because its names resolve to us and dlsym may allocate. Under a
-// sanitizer, that runtime's allocator is meant instead.
+// The C library's own allocator, under ours: for memory that it gave out itself, and for processes that poolmalloc
+// leaves alone. Found by reading the C library's symbol table, because its names resolve to us and dlsym may allocate.
+// Under a sanitizer, that runtime's allocator is meant instead.
 #pragma once
 
 #include <cstddef>

@@ -44,9 +44,9 @@ bool kernel_commit(uintptr_t start, size_t bytes) {
   return !failed(raw_syscall(SYS_mprotect, static_cast<long>(start), static_cast<long>(bytes), PROT_READ | PROT_WRITE));
 }
 
-// One process_madvise on ourselves shoots down every CPU's TLB once for all its ranges, where one madvise each interrupts
-// them once a range (0.6 us against 8 us a page with a busy neighbour). PIDFD_SELF_THREAD_GROUP (Linux 6.14) needs no
-// file descriptor, which a forked child would inherit and aim at its parent.
+// One process_madvise on ourselves shoots down every CPU's TLB once for all its ranges, where one madvise each
+// interrupts them once a range (0.6 us against 8 us a page with a busy neighbour). PIDFD_SELF_THREAD_GROUP (Linux 6.14)
+// needs no file descriptor, which a forked child would inherit and aim at its parent.
 constexpr long kOwnProcess = -10001;
 constexpr size_t kBatch = 128;
 std::atomic<bool> process_madvise_works{true};
@@ -64,7 +64,8 @@ size_t decommit_batch(const PageRange* ranges, size_t count) {
   if (failed(result)) return 0;
   if (static_cast<size_t>(result) == bytes) return count;
   size_t done = 0;
-  for (size_t covered = 0; covered + ranges[done].bytes <= static_cast<size_t>(result);) covered += ranges[done++].bytes;
+  for (size_t covered = 0; covered + ranges[done].bytes <= static_cast<size_t>(result);)
+    covered += ranges[done++].bytes;
   return done;
 }
 
@@ -95,20 +96,19 @@ bool kernel_advise_huge(uintptr_t start, size_t bytes) {
 }
 
 bool kernel_populate(uintptr_t start, size_t bytes) {
-  return !failed(
-      raw_syscall(SYS_madvise, static_cast<long>(start), static_cast<long>(bytes), MADV_POPULATE_WRITE));
+  return !failed(raw_syscall(SYS_madvise, static_cast<long>(start), static_cast<long>(bytes), MADV_POPULATE_WRITE));
 }
 
 bool kernel_move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
   // DONTUNMAP (5.7) leaves the source mapped and empty, so that no hole opens in the region.
-  const long result = raw_syscall(SYS_mremap, static_cast<long>(from), static_cast<long>(bytes),
-                                  static_cast<long>(bytes), MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
-                                  static_cast<long>(to));
+  const long result =
+      raw_syscall(SYS_mremap, static_cast<long>(from), static_cast<long>(bytes), static_cast<long>(bytes),
+                  MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, static_cast<long>(to));
   return !failed(result);
 }
 
-constexpr MemoryFunctions kKernel = {kernel_reserve, kernel_release, kernel_commit, kernel_decommit, kernel_advise_huge,
-                                     kernel_populate, kernel_move_pages};
+constexpr MemoryFunctions kKernel = {kernel_reserve,     kernel_release,  kernel_commit,    kernel_decommit,
+                                     kernel_advise_huge, kernel_populate, kernel_move_pages};
 const MemoryFunctions* replaced = nullptr;
 
 }  // namespace
@@ -122,8 +122,8 @@ size_t resident_bytes(uintptr_t start, size_t bytes) {
   size_t resident = 0;
   for (size_t offset = 0; offset < bytes;) {
     const size_t step = bytes - offset < sizeof present * page ? bytes - offset : sizeof present * page;
-    const long result = raw_syscall(SYS_mincore, static_cast<long>(start + offset), static_cast<long>(step),
-                                    argument(present));
+    const long result =
+        raw_syscall(SYS_mincore, static_cast<long>(start + offset), static_cast<long>(step), argument(present));
     if (!failed(result)) {
       for (size_t i = 0; i < divide_up(step, page); ++i) resident += (present[i] & 1U) != 0 ? page : 0;
     }

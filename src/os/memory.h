@@ -25,13 +25,15 @@ struct MemoryFunctions {
   void (*release)(uintptr_t start, size_t bytes);
   // Makes reserved pages ours to touch. They read as zero.
   bool (*commit)(uintptr_t start, size_t bytes);
-  // Gives the pages of all ranges back; they stay committed and read as zero at the next touch. Returns the bytes given.
+  // Gives the pages of all ranges back; they stay committed and read as zero at the next touch. Returns the bytes
+  // given.
   size_t (*decommit)(const PageRange* ranges, size_t count);
   // Asks for 2 MiB pages in the range.
   bool (*advise_huge)(uintptr_t start, size_t bytes);
   // Touches every page of the range; false if the kernel cannot (before 5.14) or has no memory.
   bool (*populate)(uintptr_t start, size_t bytes);
-  // Moves the pages of [from, from+bytes) to `to`, which is committed, aligned and untouched; `from` reads as zero then.
+  // Moves the pages of [from, from+bytes) to `to`, which is committed, aligned and untouched; `from` reads as zero
+  // then.
   bool (*move_pages)(uintptr_t from, uintptr_t to, size_t bytes);
 };
 

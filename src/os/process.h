@@ -8,12 +8,12 @@ namespace pm::os {
 
 // Bytes of an OS page (4, 16 or 64 KiB, by the auxiliary vector).
 size_t page_size();
-bool is_secure();              // AT_SECURE: set-user-id and the like
-uint64_t random_seed();        // from AT_RANDOM
-uint64_t physical_memory();    // bytes of RAM
+bool is_secure();                // AT_SECURE: set-user-id and the like
+uint64_t random_seed();          // from AT_RANDOM
+uint64_t physical_memory();      // bytes of RAM
 uint64_t address_space_limit();  // RLIMIT_AS in bytes, UINT64_MAX if unlimited
-int overcommit_mode();         // vm.overcommit_memory, 0 if unreadable
-uint64_t max_map_count();      // vm.max_map_count, 65530 if unreadable
+int overcommit_mode();           // vm.overcommit_memory, 0 if unreadable
+uint64_t max_map_count();        // vm.max_map_count, 65530 if unreadable
 int process_id();
 int thread_id();
 void yield_thread();

@@ -1,9 +1,9 @@
 // Free extents of one shard: split, coalesce, best fit.
 //
-// A free extent is a run of granules, described by the ExtentRecord of its first granule; the record of its last granule
-// names the first, so that both neighbours are found in constant time and merged at once. Extents are nodes of a treap
-// (Seidel and Aragon, "Randomized search trees", 1996) ordered by size, then address; priorities are hashes of the
-// address, so they need no room. The smallest extent that fits, at the lowest address, is found in O(log n).
+// A free extent is a run of granules, described by the ExtentRecord of its first granule; the record of its last
+// granule names the first, so that both neighbours are found in constant time and merged at once. Extents are nodes of
+// a treap (Seidel and Aragon, "Randomized search trees", 1996) ordered by size, then address; priorities are hashes of
+// the address, so they need no room. The smallest extent that fits, at the lowest address, is found in O(log n).
 //
 // There are two trees: extents with pages that may be resident (dirty), and clean ones. Allocation prefers dirty ones:
 // reusing a resident page costs no fault and does not raise the resident size.
@@ -39,7 +39,7 @@ class ExtentTree {
 inline constexpr GranuleIndex kNoGranule = UINT32_MAX;
 
 struct ExtentCounters {
-  uint64_t hits;       // allocations served from a free extent
+  uint64_t hits;  // allocations served from a free extent
   uint64_t splits;
   uint64_t coalesces;
 };

@@ -1,5 +1,5 @@
-// The units of the page layer. A granule (64 KiB) is what extents are counted in and what the page map has one byte for; a
-// huge block is 2 MiB, aligned. Granules are numbered from the start of the region's window.
+// The units of the page layer. A granule (64 KiB) is what extents are counted in and what the page map has one byte
+// for; a huge block is 2 MiB, aligned. Granules are numbered from the start of the region's window.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,9 @@
 // Whether to ask for 2 MiB pages for freshly mapped memory.
 //
-// A huge page saves 511 faults and most TLB misses, and as a rule costs less to touch than the small pages it replaces. Where
-// the host of a virtual machine has taken free memory back, it costs 2 to 7 ms instead, ten times the small ones. So `auto`
-// does not assume: on a heap that is large and growing it touches the first huge page of a chunk and looks at the clock. If
-// that was dear, the chunk gets small pages, and the next look waits twice as long.
+// A huge page saves 511 faults and most TLB misses, and as a rule costs less to touch than the small pages it replaces.
+// Where the host of a virtual machine has taken free memory back, it costs 2 to 7 ms instead, ten times the small ones.
+// So `auto` does not assume: on a heap that is large and growing it touches the first huge page of a chunk and looks at
+// the clock. If that was dear, the chunk gets small pages, and the next look waits twice as long.
 //
 // Thread-safe; relaxed, because every value is a hint.
 #pragma once

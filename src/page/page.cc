@@ -35,8 +35,8 @@ constinit Shard shards[kShards + 1] = {{0, LockRank::shard0},
                                        {3, LockRank::shard3},
                                        {4, LockRank::handler_shard}};
 
-// Runs that a signal handler could not release because it had interrupted the holder of their shard's lock. Whoever takes
-// a shard's lock next releases them. Linked through ExtentRecord::head of the first granule.
+// Runs that a signal handler could not release because it had interrupted the holder of their shard's lock. Whoever
+// takes a shard's lock next releases them. Linked through ExtentRecord::head of the first granule.
 template <typename T>
 using StdAtomic = std::atomic<T>;
 IndexStack<StdAtomic> deferred;
@@ -56,7 +56,8 @@ std::atomic<uint64_t> decommitted_bytes{0};
 std::atomic<uint64_t> moves{0};
 std::atomic<uint64_t> moved_now{0};
 
-// Free dirty granules over all shards; updated after each change under a shard's lock, so exact up to what is in flight.
+// Free dirty granules over all shards; updated after each change under a shard's lock, so exact up to what is in
+// flight.
 std::atomic<int64_t> dirty_granules{0};
 
 uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
@@ -81,9 +82,7 @@ class ShardGuard {
   uint64_t dirty_before_;
 };
 
-Shard& owner_of(GranuleIndex g) {
-  return shards[region.block(g).owner.load(std::memory_order_acquire) - 1];
-}
+Shard& owner_of(GranuleIndex g) { return shards[region.block(g).owner.load(std::memory_order_acquire) - 1]; }
 
 uint32_t home_shard() {
   const uint32_t n = homes.load(std::memory_order_relaxed);
@@ -102,8 +101,8 @@ uint64_t allowed_dirty() {
   return quarter > options.dirty_bytes ? quarter : options.dirty_bytes;
 }
 
-// Decommits dirty runs of one shard until `goal` granules are given. The runs are out of the shard's structures while the
-// system works, so that a slow decommit keeps nobody else waiting.
+// Decommits dirty runs of one shard until `goal` granules are given. The runs are out of the shard's structures while
+// the system works, so that a slow decommit keeps nobody else waiting.
 struct Victims {
   static constexpr size_t kMax = 64;
   os::PageRange ranges[kMax];
@@ -150,10 +149,11 @@ void release_large(Shard& shard, GranuleIndex first) {
   shard.extents.release(first, r.granules);
 }
 
-// A run of slab granules has its length in `bytes`; a freed large object is `busy`. (The first granule of a block that holds
-// slabs is `slabs`, the others `none`.)
+// A run of slab granules has its length in `bytes`; a freed large object is `busy`. (The first granule of a block that
+// holds slabs is `slabs`, the others `none`.)
 void release_any(Shard& shard, GranuleIndex first) {
-  if (region.extent(first).state.load(std::memory_order_acquire) == ExtentState::busy) return release_large(shard, first);
+  if (region.extent(first).state.load(std::memory_order_acquire) == ExtentState::busy)
+    return release_large(shard, first);
   const auto granules = static_cast<uint32_t>(region.extent(first).bytes >> kGranuleShift);
   mark_dirty(first, granules);
   release_run(shard, first, granules);
@@ -222,8 +222,8 @@ size_t decommit_all(uint64_t goal_granules) {
   return given;
 }
 
-// About to touch `granules` fresh ones: if more lies dirty than is allowed, give as much back first. So the resident size
-// never grows while much of it is unused, and a steady program that reuses its memory never pays.
+// About to touch `granules` fresh ones: if more lies dirty than is allowed, give as much back first. So the resident
+// size never grows while much of it is unused, and a steady program that reuses its memory never pays.
 void make_room_for(uint32_t granules) {
   const int64_t dirty = dirty_granules.load(std::memory_order_relaxed);
   const uint64_t allowed = allowed_dirty() >> kGranuleShift;
@@ -255,8 +255,8 @@ GranuleIndex try_locked(Shard& shard, Attempt attempt) {
   return attempt(shard);
 }
 
-// Home first, then any shard that is not busy, then home again, waiting for it, then by growing home. A handler inside a
-// lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait for anything else.
+// Home first, then any shard that is not busy, then home again, waiting for it, then by growing home. A handler inside
+// a lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait for anything else.
 template <typename Attempt>
 GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
   const uint32_t home = home_shard();
@@ -462,8 +462,8 @@ void page_collect(PageStatistics& out) {
   out.decommitted_bytes = decommitted_bytes.load(std::memory_order_relaxed);
   out.huge_advised_bytes = huge_advice.advised_bytes();
   out.moves = moves.load(std::memory_order_relaxed);
-  // Chunks lie side by side and merge; a moved object or advice for a part splits one mapping into three. The tables are
-  // five more.
+  // Chunks lie side by side and merge; a moved object or advice for a part splits one mapping into three. The tables
+  // are five more.
   out.mappings = 1 + 2 * moved_now.load(std::memory_order_relaxed) + 5 + 2 * huge_advice.splits();
 }
 

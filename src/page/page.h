@@ -1,8 +1,8 @@
 // The page layer: granules for slabs and extents for large objects, out of one region.
 //
-// Granules are divided between a few shards, each with its lock, free extents and slab blocks; a thread starts at its home
-// shard and goes on to the next when that is contended, so that large allocations of many threads do not queue. A huge
-// block belongs to one shard for ever; whoever frees takes the lock of the owner.
+// Granules are divided between a few shards, each with its lock, free extents and slab blocks; a thread starts at its
+// home shard and goes on to the next when that is contended, so that large allocations of many threads do not queue. A
+// huge block belongs to one shard for ever; whoever frees takes the lock of the owner.
 //
 // Slabs are packed into huge blocks, the fullest first, so that sparse blocks drain and whole ones come free; a block
 // without slabs turns into a free extent again.
@@ -29,7 +29,8 @@ struct PageOptions {
 // False if the system refuses even a small region.
 bool page_init(const PageOptions& options);
 
-// A run of `granules` (a power of two, at most a huge block) aligned to its length, or kNoGranule. `clean` as in Extents.
+// A run of `granules` (a power of two, at most a huge block) aligned to its length, or kNoGranule. `clean` as in
+// Extents.
 GranuleIndex allocate_slab_run(uint32_t granules, bool* clean);
 void release_slab_run(GranuleIndex first, uint32_t granules);
 
@@ -44,8 +45,8 @@ enum class FreeLarge : uint8_t {
   inside,         // an address inside a live large object
   not_large,      // nothing large there
 };
-// Frees the large object at `p`, which lies in the region, in a granule of no class. `start` gets the object's address for
-// FreeLarge::inside.
+// Frees the large object at `p`, which lies in the region, in a granule of no class. `start` gets the object's address
+// for FreeLarge::inside.
 FreeLarge free_large(void* p, void** start);
 // What is at `p`, without freeing it.
 FreeLarge find_large(const void* p, void** start);
@@ -53,8 +54,8 @@ FreeLarge find_large(const void* p, void** start);
 size_t large_size(const void* p);
 // Grows or shrinks in place; false if it cannot (grow: no room behind).
 bool resize_large(void* p, size_t bytes);
-// A larger object with the same content at another place, by moving its pages; nullptr if that does not pay or the system
-// refuses. The old object is freed.
+// A larger object with the same content at another place, by moving its pages; nullptr if that does not pay or the
+// system refuses. The old object is freed.
 void* move_large(void* p, size_t bytes);
 
 // Decommits free pages until `goal` bytes are given back; returns the bytes.

@@ -18,8 +18,8 @@ uint64_t choose_window(uint64_t wanted) {
   if (wanted == 0) {
     wanted = os::physical_memory() * 8;
     if (wanted < 64 * kGiB) wanted = 64 * kGiB;
-    // The tables are reserved whole (1 % of the window), which a limited address space must not feel much. The limit may be
-    // raised later, so the window is larger than it.
+    // The tables are reserved whole (1 % of the window), which a limited address space must not feel much. The limit
+    // may be raised later, so the window is larger than it.
     const uint64_t limit = os::address_space_limit();
     if (wanted / 8 > limit) wanted = limit * 8;
   }
@@ -127,8 +127,8 @@ Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
   }
   const size_t end = (size_t{chunk.first} + chunk.granules) << kGranuleShift;
   size_t limit = view_limit();
-  while (limit < end && !__atomic_compare_exchange_n(&region_view.limit, &limit, end, true, __ATOMIC_RELAXED,
-                                                     __ATOMIC_RELAXED)) {
+  while (limit < end &&
+         !__atomic_compare_exchange_n(&region_view.limit, &limit, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
   committed_.fetch_add(size_t{chunk.granules} << kGranuleShift, std::memory_order_relaxed);
   grows_.fetch_add(1, std::memory_order_relaxed);

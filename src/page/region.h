@@ -1,15 +1,15 @@
 // The region: the one window of address space that every object lives in, and the tables that describe it.
 //
 // The window is address space by convention: it starts at a random gibibyte in a part of the address space where the
-// kernel places nothing by itself, and memory is mapped into it chunk by chunk, upward, as the heap grows. So "is it ours"
-// is one subtract and compare, the heap's address space stays as small as its use, RLIMIT_AS is charged only for what is
-// mapped, and neighbouring chunks merge into one kernel mapping. A foreign mapping that happens to lie in the window is
-// stepped over: its granules keep class 0 and state `none`.
+// kernel places nothing by itself, and memory is mapped into it chunk by chunk, upward, as the heap grows. So "is it
+// ours" is one subtract and compare, the heap's address space stays as small as its use, RLIMIT_AS is charged only for
+// what is mapped, and neighbouring chunks merge into one kernel mapping. A foreign mapping that happens to lie in the
+// window is stepped over: its granules keep class 0 and state `none`.
 //
 // Tables, all indexed by granule (or huge block):
 //   page map  one byte: the size class of the slab that covers the granule, or 0. Written by whoever owns the granules,
-//             read by every free; a pointer that its thread legally holds names a granule whose byte was published before
-//             the object was handed out.
+//             read by every free; a pointer that its thread legally holds names a granule whose byte was published
+//             before the object was handed out.
 //   extents   ExtentRecord, of the shard that owns the huge block (page/extents.h)
 //   blocks    BlockRecord, likewise
 // The slab layer keeps its records in a table of its own, indexed the same way.
@@ -36,7 +36,7 @@ enum class ExtentState : uint8_t {
 struct ExtentRecord {
   // Of the first granule; all guarded by the owning shard's lock but where noted.
   uint32_t granules;
-  uint32_t left;   // tree links: granule index plus one, 0 for none
+  uint32_t left;  // tree links: granule index plus one, 0 for none
   uint32_t right;
   uint32_t dirty;  // granules of a free extent that may be resident
   // Of the last granule of a free extent: its first granule. Read by a neighbour that wants to coalesce.
@@ -53,8 +53,8 @@ struct BlockRecord {
   uint32_t dirty;  // granules that may be resident, whoever owns them; exact only for free ones
   uint32_t next;   // list of blocks with equally many used granules: index plus one
   uint32_t previous;
-  // Owning shard plus one, 0 until the block is mapped; constant afterwards. The release store in grow() publishes that the
-  // extent records of the block may be touched.
+  // Owning shard plus one, 0 until the block is mapped; constant afterwards. The release store in grow() publishes that
+  // the extent records of the block may be touched.
   std::atomic<uint8_t> owner;
 };
 
@@ -71,8 +71,8 @@ class Region {
   // Reserves the tables. `wanted_bytes` is the size of the window, 0 to choose. False if even a small one is refused.
   bool init(uint64_t wanted_bytes);
 
-  // Maps at least `granules` (a multiple of a huge block is taken) for `shard`: returns the first granule and the number
-  // mapped, or 0 granules if memory or the window is used up. No lock is held across the system calls.
+  // Maps at least `granules` (a multiple of a huge block is taken) for `shard`: returns the first granule and the
+  // number mapped, or 0 granules if memory or the window is used up. No lock is held across the system calls.
   struct Chunk {
     GranuleIndex first;
     uint32_t granules;
@@ -85,7 +85,9 @@ class Region {
   bool is_owned_by(GranuleIndex g, uint8_t shard) const {
     return g < window_ && block(g).owner.load(std::memory_order_acquire) == shard + 1;
   }
-  void* address(GranuleIndex g) const { return reinterpret_cast<void*>(region_view.base + (size_t{g} << kGranuleShift)); }
+  void* address(GranuleIndex g) const {
+    return reinterpret_cast<void*>(region_view.base + (size_t{g} << kGranuleShift));
+  }
   GranuleIndex granule_of(const void* p) const {
     return static_cast<GranuleIndex>((address_of(p) - region_view.base) >> kGranuleShift);
   }
@@ -103,7 +105,7 @@ class Region {
   uint64_t grows() const { return grows_.load(std::memory_order_relaxed); }
   uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }
 
-  // Bytes at a time: small steps where the kernel charges for every committed byte.
+  // Grow by what is asked for only: where the kernel charges for every committed byte, or address space is limited.
   void set_strict(bool strict) { strict_ = strict; }
 
   Lock& lock() { return lock_; }
@@ -121,7 +123,8 @@ class Region {
   uint32_t window_ = 0;
   GranuleIndex first_ = 0;
   GranuleIndex top_ = 0;  // next granule never claimed; guarded by lock_
-  // Claims whose mapping was refused and that could not be taken back because a later claim succeeded; guarded by lock_.
+  // Claims whose mapping was refused and that could not be taken back because a later claim succeeded; guarded by
+  // lock_.
   static constexpr unsigned kMaxReturned = 32;
   Chunk returned_[kMaxReturned] = {};
   unsigned returned_count_ = 0;

@@ -21,8 +21,8 @@ class SlabBlocks {
   // Gives a run back. Returns the block's first granule if it holds no slab any more (it has left the lists; the caller
   // releases it as an extent), kNoGranule otherwise.
   GranuleIndex release(GranuleIndex first, uint32_t granules);
-  // Takes a run of free dirty granules, as if it were allocated, so that it can be decommitted; release() it afterwards.
-  // 0 granules if there is none. Emptiest blocks first.
+  // Takes a run of free dirty granules, as if it were allocated, so that it can be decommitted; release() it
+  // afterwards. 0 granules if there is none. Emptiest blocks first.
   GranuleIndex take_dirty(uint32_t* granules);
 
   uint64_t blocks() const { return blocks_; }

@@ -1,5 +1,5 @@
-// A large array of records whose address space is reserved whole and whose pages are committed range by range. Records are
-// never unmapped, so a stale index reads an old record, never a hole. Fresh records are zero.
+// A large array of records whose address space is reserved whole and whose pages are committed range by range. Records
+// are never unmapped, so a stale index reads an old record, never a hole. Fresh records are zero.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Brings the layers up at the first call of the process, which may come from the dynamic linker before any constructor ran:
-// raw system calls, no allocation, no lock of the C library.
+// Brings the layers up at the first call of the process, which may come from the dynamic linker before any constructor
+// ran: raw system calls, no allocation, no lock of the C library.
 #include <atomic>
 
 #include "heap/heap.h"
@@ -35,7 +35,7 @@ bool start_layers() {
   }
   const PageOptions page = {.reserve_bytes = current.reserve,
                             .dirty_bytes = current.dirty_bytes,
-                            .huge = current.huge == "always"  ? HugeMode::always
+                            .huge = current.huge == "always" ? HugeMode::always
                                     : current.huge == "auto" ? HugeMode::automatic
                                                              : HugeMode::never};
   const MagazineOptions magazine = {.magazine_bytes = current.magazine_bytes,
@@ -75,7 +75,9 @@ Serving start() {
   }
   if (current.verbose) {
     const bool rseq = magazine_mode() == MagazineMode::rseq;
-    say_active(out, !rseq ? "locked magazines" : magazine_uses_mm_cid() ? "rseq magazines by mm_cid" : "rseq magazines");
+    say_active(out, !rseq                    ? "locked magazines"
+                    : magazine_uses_mm_cid() ? "rseq magazines by mm_cid"
+                                             : "rseq magazines");
   }
   heap_view.checked = current.check == "default";
   // From here on the hot path serves.
@@ -92,7 +94,8 @@ bool start_heap() {
   for (;;) {
     Serving now = state.load(std::memory_order_acquire);
     if (now == Serving::heap || now == Serving::passthrough) return now == Serving::heap;
-    if (now == Serving::not_started && state.compare_exchange_strong(now, Serving::starting, std::memory_order_acquire)) {
+    if (now == Serving::not_started &&
+        state.compare_exchange_strong(now, Serving::starting, std::memory_order_acquire)) {
       starter.store(os::thread_id(), std::memory_order_relaxed);
       state.store(start(), std::memory_order_release);
       continue;

@@ -1,9 +1,9 @@
 // Size classes: which sizes objects have, and the shape of the slab each lives in.
 //
 // Sizes grow in steps of 16 bytes up to 128 and then in eight steps a doubling up to 128 KiB, so that slack is at most
-// 12.5 % of the object. Class 0 is no class: the page map's value for granules that hold no slab. A user may add classes
-// (POOLMALLOC_SIZE_CLASSES); then the tables are rebuilt once at start. Everything here is constant afterwards, so it
-// needs no synchronisation.
+// 12.5 % of the object. Class 0 is no class: the page map's value for granules that hold no slab. A user may add
+// classes (POOLMALLOC_SIZE_CLASSES); then the tables are rebuilt once at start. Everything here is constant afterwards,
+// so it needs no synchronisation.
 #pragma once
 
 #include <cstddef>
@@ -36,9 +36,9 @@ struct SizeClass {
 struct ClassTable {
   // The class of a request of n bytes is by_size[(n + 15) / 16].
   uint8_t by_size[kMaxClassSize / kSizeStep + 1];
-  // Lemire's test ("Faster remainder by direct computation", 2019): an offset inside a one-granule slab is a multiple of
-  // the size iff uint32_t(offset * divisor) < divisor, with divisor = ceil(2^32 / size). Zero for classes whose slabs are
-  // longer, so that the test fails and the cold path decides.
+  // Lemire's test ("Faster remainder by direct computation", 2019): an offset inside a one-granule slab is a multiple
+  // of the size iff uint32_t(offset * divisor) < divisor, with divisor = ceil(2^32 / size). Zero for classes whose
+  // slabs are longer, so that the test fails and the cold path decides.
   uint32_t divisor[kMaxClasses];
   SizeClass classes[kMaxClasses];
   uint32_t count;  // classes, class 0 included
@@ -48,8 +48,8 @@ extern PM_SHARED const ClassTable kDefaultClasses;
 // The table in force: kDefaultClasses, or the one built by add_size_classes.
 extern PM_SHARED const ClassTable* class_table;
 
-// Adds classes of the given sizes (each rounded up to 16; those out of range or already there are skipped). Called once,
-// at start, before the first allocation. `storage` must live for ever.
+// Adds classes of the given sizes (each rounded up to 16; those out of range or already there are skipped). Called
+// once, at start, before the first allocation. `storage` must live for ever.
 void add_size_classes(const uint32_t* sizes, size_t count, ClassTable& storage);
 
 inline ClassId class_of(size_t size) { return class_table->by_size[(size + kSizeStep - 1) / kSizeStep]; }

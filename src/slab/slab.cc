@@ -272,8 +272,8 @@ void slab_audit() {
   }
 }
 
-// A sweep has a class's whole stack in hand: wait until none is under way, and let none start. (Bounded, should this very
-// thread have been interrupted inside one: the child then misses the slabs in hand, which is memory, not safety.)
+// A sweep has a class's whole stack in hand: wait until none is under way, and let none start. (Bounded, should this
+// very thread have been interrupted inside one: the child then misses the slabs in hand, which is memory, not safety.)
 void slab_before_fork() {
   for (ClassSlabs& slabs : classes) {
     for (unsigned i = 0; i < 1000000 && slabs.sweeping.exchange(true, std::memory_order_acquire); ++i) os::pause_cpu();

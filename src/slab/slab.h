@@ -1,8 +1,8 @@
 // The slab layer: objects of the size classes, in batches.
 //
 // Every class has a stack of partial slabs. A refill pops one, becomes its holder, takes up to a batch of neighbouring
-// slots for one locked instruction a 64-bit word, and pushes it back or leaves it full. A free sets bits; neighbours share
-// one instruction. No lock but the page layer's, and that only when a slab is created or released.
+// slots for one locked instruction a 64-bit word, and pushes it back or leaves it full. A free sets bits; neighbours
+// share one instruction. No lock but the page layer's, and that only when a slab is created or released.
 //
 // Thread-safe throughout. Objects of one batch are of one class.
 #pragma once
@@ -21,12 +21,12 @@ bool slab_init();
 // Up to `wanted` objects into `out`, the highest address first. Fewer, down to none, only when memory is refused.
 size_t slab_allocate(ClassId id, void** out, size_t wanted);
 
-// Takes objects back. Objects that were free in their slab already, or are no slot's address, are not: they are moved to
-// the front of `objects`, and their number is returned.
+// Takes objects back. Objects that were free in their slab already, or are no slot's address, are not: they are moved
+// to the front of `objects`, and their number is returned.
 size_t slab_deallocate(ClassId id, void** objects, size_t count);
 
-// Releases empty slabs and orders the rest so that full ones are used first, for all classes. Returns bytes given to the
-// page layer.
+// Releases empty slabs and orders the rest so that full ones are used first, for all classes. Returns bytes given to
+// the page layer.
 size_t slab_trim();
 
 // Where an address lies. `p` must be in a granule of a class.

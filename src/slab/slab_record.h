@@ -1,8 +1,8 @@
 // One slab's record and its lock-free state machine.
 //
-// A slab is a run of granules divided into slots of one size class. Its record holds one bit a slot: set while the slot is
-// free *in the slab*. Slots in a magazine, in the depot or with the program have their bit clear. The record lies outside
-// the slab and is never unmapped.
+// A slab is a run of granules divided into slots of one size class. Its record holds one bit a slot: set while the slot
+// is free *in the slab*. Slots in a magazine, in the depot or with the program have their bit clear. The record lies
+// outside the slab and is never unmapped.
 //
 // States, and who may do what:
 //
@@ -21,13 +21,13 @@
 //   full -> partial, push      a free that set a bit and then saw `full` (compare-and-swap: one wins)
 //   active -> none             holder, when all bits are set: no slot is outside, so nobody else refers to the slab
 //
-// No free is lost: the holder stores `full` and then reads the bits; the free sets its bit and then reads the state. Both
-// sides are sequentially consistent, so at least one of them sees the other (Dekker), and the compare-and-swap on the state
-// lets exactly one of them act.
+// No free is lost: the holder stores `full` and then reads the bits; the free sets its bit and then reads the state.
+// Both sides are sequentially consistent, so at least one of them sees the other (Dekker), and the compare-and-swap on
+// the state lets exactly one of them act.
 //
 // Reuse: a thread that set the last bit may sleep before it reads the state; meanwhile the slab may be released and its
-// record serve another slab. The state word therefore carries a generation, which changes with every life, and the thread
-// compares with the word that it read *before* it set its bit, when its own slot kept the slab alive.
+// record serve another slab. The state word therefore carries a generation, which changes with every life, and the
+// thread compares with the word that it read *before* it set its bit, when its own slot kept the slab alive.
 //
 // The template parameter lets a model checker run this very code (tests/model/slab_relacy.cc).
 #pragma once
@@ -145,9 +145,7 @@ class SlabCore {
   uint32_t slots() const { return slots_.load(std::memory_order_relaxed); }
 
  private:
-  static uint32_t make(uint32_t generation, SlabState state) {
-    return generation << 2 | static_cast<uint32_t>(state);
-  }
+  static uint32_t make(uint32_t generation, SlabState state) { return generation << 2 | static_cast<uint32_t>(state); }
   static uint32_t generation(uint32_t word) { return word >> 2; }
 
   uint64_t full_word(unsigned w) const {
