@@ -320,7 +320,6 @@ FreeLarge classify(const void* p, void** start) {
 bool page_init(const PageOptions& wanted) {
   options = wanted;
   huge_advice.set_mode(wanted.huge);
-  region.set_strict(os::overcommit_mode() == 2 || os::address_space_limit() != UINT64_MAX);
   return region.init(options.reserve_bytes);
 }
 

@@ -55,10 +55,20 @@ bool Region::init(uint64_t wanted_bytes) {
   return false;
 }
 
+bool Region::is_strict() const {
+  Strictness known = strictness_.load(std::memory_order_relaxed);
+  if (known == Strictness::unknown) {
+    const bool strict = os::overcommit_mode() == 2 || os::address_space_limit() != UINT64_MAX;
+    known = strict ? Strictness::strict : Strictness::lavish;
+    strictness_.store(known, std::memory_order_relaxed);
+  }
+  return known == Strictness::strict;
+}
+
 // An eighth of the heap at a time, so that the number of system calls grows with the logarithm of the heap.
 uint32_t Region::chunk_granules(uint32_t wanted) const {
   const auto needed = static_cast<uint32_t>(align_up(wanted, kBlockGranules));
-  if (strict_) return needed;
+  if (is_strict()) return needed;
   const size_t eighth = align_up((committed_bytes() >> kGranuleShift) / 8, kBlockGranules);
   const uint32_t step = eighth < 64 ? 64 : eighth > 1024 ? 1024 : static_cast<uint32_t>(eighth);
   return needed > step ? needed : step;

@@ -105,8 +105,10 @@ class Region {
   uint64_t grows() const { return grows_.load(std::memory_order_relaxed); }
   uint64_t refusals() const { return refusals_.load(std::memory_order_relaxed); }
 
-  // Grow by what is asked for only: where the kernel charges for every committed byte, or address space is limited.
-  void set_strict(bool strict) { strict_ = strict; }
+  // For tests that count chunks; otherwise the first growth finds out.
+  void set_strict(bool strict) {
+    strictness_.store(strict ? Strictness::strict : Strictness::lavish, std::memory_order_relaxed);
+  }
 
   Lock& lock() { return lock_; }
 
@@ -115,6 +117,7 @@ class Region {
   void give_back(const Chunk& chunk);
   bool map(const Chunk& chunk);
   uint32_t chunk_granules(uint32_t wanted) const;
+  bool is_strict() const;
 
   Lock lock_{LockRank::region};
   Table<ExtentRecord> extents_;
@@ -128,7 +131,10 @@ class Region {
   static constexpr unsigned kMaxReturned = 32;
   Chunk returned_[kMaxReturned] = {};
   unsigned returned_count_ = 0;
-  bool strict_ = false;
+  // Grow by what is asked for only: where the kernel charges for every committed byte, or address space is limited. Found
+  // out by the first growth; every thread that asks finds the same.
+  enum class Strictness : uint8_t { unknown, lavish, strict };
+  mutable std::atomic<Strictness> strictness_{Strictness::unknown};
   std::atomic<size_t> committed_{0};
   std::atomic<uint64_t> grows_{0};
   std::atomic<uint64_t> refusals_{0};

@@ -6,7 +6,9 @@
 
 namespace pm {
 
-// Options in force; filled by start_heap, constant afterwards.
+// Reads the environment, once.
+void load_options();
+// Options in force; constant after load_options.
 const Options& options();
 
 enum class Serving : uint8_t { not_started, starting, heap, passthrough };

@@ -49,9 +49,7 @@ bool start_layers() {
 Serving start() {
   char buffer[512];
   TextWriter out(buffer, write_to_stderr);
-  parse_options(os::environment(), os::is_secure(), current, out);
-  out.flush();
-  abort_on_misuse = current.misuse == "abort";
+  load_options();
 
   const char* instrument = nullptr;
   if (os::is_instrumented(&instrument)) {
@@ -86,6 +84,18 @@ Serving start() {
 }
 
 }  // namespace
+
+void load_options() {
+  // By the constructor or by the first malloc, whichever comes first; no second thread exists yet.
+  static bool loaded = false;
+  if (loaded) return;
+  loaded = true;
+  char buffer[512];
+  TextWriter out(buffer, write_to_stderr);
+  parse_options(os::environment(), os::is_secure(), current, out);
+  out.flush();
+  abort_on_misuse = current.misuse == "abort";
+}
 
 const Options& options() { return current; }
 Serving serving() { return state.load(std::memory_order_acquire); }
