@@ -7,6 +7,13 @@
 
 namespace pm::test {
 
+// A place away from the windows, where nothing lies by itself.
+#if defined(POOLMALLOC_NO_RSEQ)
+inline constexpr uintptr_t kFreePlace = 128 * kGiB;
+#else
+inline constexpr uintptr_t kFreePlace = uintptr_t{40} << 40;
+#endif
+
 // After page_init, before the first allocation.
 inline void place_window() {
 #if defined(POOLMALLOC_NO_RSEQ)

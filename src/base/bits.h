@@ -27,6 +27,14 @@ constexpr unsigned log2_floor(uint64_t x) { return 63U - static_cast<unsigned>(s
 // The lowest n bits set; n <= 64.
 constexpr uint64_t low_bits(unsigned n) { return n >= 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; }
 
+// Number of set bits. Spelled out, because without -mpopcnt the compilers call a library function for it.
+constexpr uint32_t count_bits(uint64_t x) {
+  x -= (x >> 1) & 0x5555555555555555U;
+  x = (x & 0x3333333333333333U) + ((x >> 2) & 0x3333333333333333U);
+  x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fU;
+  return static_cast<uint32_t>((x * 0x0101010101010101U) >> 56);
+}
+
 inline uintptr_t address_of(const void* p) { return reinterpret_cast<uintptr_t>(p); }
 
 // A well-mixed 32-bit hash of an index: priorities of tree nodes, seeds.

@@ -14,7 +14,7 @@ uint32_t run_starts(uint32_t mask, uint32_t granules) {
 }
 
 uint32_t run_mask(uint32_t bit, uint32_t granules) { return static_cast<uint32_t>(low_bits(granules) << bit); }
-uint32_t count(uint32_t mask) { return static_cast<uint32_t>(std::popcount(mask)); }
+uint32_t count(uint32_t mask) { return count_bits(mask); }
 
 }  // namespace
 

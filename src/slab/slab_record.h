@@ -67,11 +67,11 @@ class SlabCore {
     for (unsigned w = 0; w < words() && taken < wanted; ++w) {
       uint64_t mask = bits_[w].load(std::memory_order_relaxed);
       if (mask == 0) continue;
-      while (static_cast<uint32_t>(std::popcount(mask)) > wanted - taken) mask &= ~(uint64_t{1} << log2_floor(mask));
+      while (count_bits(mask) > wanted - taken) mask &= ~(uint64_t{1} << log2_floor(mask));
       // Acquire pairs with the release in put(): what the slot's last owner wrote is over before the next one writes.
       bits_[w].fetch_and(~mask, std::memory_order_acquire);
       emit(w, mask);
-      taken += static_cast<uint32_t>(std::popcount(mask));
+      taken += count_bits(mask);
     }
     return taken;
   }
@@ -131,7 +131,7 @@ class SlabCore {
   uint32_t free_slots() const {
     uint32_t count = 0;
     for (unsigned w = 0; w < words(); ++w) {
-      count += static_cast<uint32_t>(std::popcount(bits_[w].load(std::memory_order_relaxed)));
+      count += count_bits(bits_[w].load(std::memory_order_relaxed));
     }
     return count;
   }

@@ -2,6 +2,7 @@
 #ifndef POOLMALLOC_TESTS_UNIT_FRESH_PROCESS_H_
 #define POOLMALLOC_TESTS_UNIT_FRESH_PROCESS_H_
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,8 @@ Outcome run_in_child(Body body) {
   if (child == 0) {
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
+    // Catch's handlers would report the child's end as if it were the test's.
+    for (const int number : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTERM}) signal(number, SIG_DFL);
     body();
     _exit(0);
   }

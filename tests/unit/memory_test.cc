@@ -7,14 +7,14 @@
 #include "base/bits.h"
 #include "os/process.h"
 #include "tests/unit/fresh_process.h"
+#include "tests/window.h"
 
 namespace {
 
 using namespace pm;
 using os::memory;
 
-// Where nothing is mapped by itself.
-constexpr uintptr_t kPlace = uintptr_t{17} << 40;
+constexpr uintptr_t kPlace = test::kFreePlace;
 
 char* at(uintptr_t address) { return reinterpret_cast<char*>(address); }
 

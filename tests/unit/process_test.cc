@@ -10,6 +10,7 @@
 
 #include "base/bits.h"
 #include "tests/unit/fresh_process.h"
+#include "tests/window.h"
 
 namespace {
 
@@ -38,7 +39,7 @@ TEST_CASE("mappings are found by address") {
 
 TEST_CASE("both ends of an anonymous mapping") {
   const size_t page = os::page_size();
-  const uintptr_t start = uintptr_t{18} << 40;
+  const uintptr_t start = test::kFreePlace;
   void* const p = mmap(reinterpret_cast<void*>(start), 2 * page, PROT_READ,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   REQUIRE(p == reinterpret_cast<void*>(start));
@@ -59,7 +60,7 @@ TEST_CASE("mappings are counted") {
   CHECK(before > 5);
   // Not next to each other, so that they do not merge.
   for (uintptr_t i = 0; i < 40; ++i) {
-    void* const place = reinterpret_cast<void*>((uintptr_t{19} << 40) + i * kMiB);
+    void* const place = reinterpret_cast<void*>(test::kFreePlace + i * kMiB);
     REQUIRE(mmap(place, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == place);
   }
   CHECK(os::count_mappings() >= before + 40);
