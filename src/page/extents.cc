@@ -46,9 +46,8 @@ void mark_clean(GranuleIndex first, uint32_t granules) {
 
 uint32_t count_dirty(GranuleIndex first, uint32_t granules) {
   uint32_t count = 0;
-  each_block(first, granules, [&](const BlockRecord& block, uint32_t mask) {
-    count += count_bits(block.dirty & mask);
-  });
+  each_block(first, granules,
+             [&](const BlockRecord& block, uint32_t mask) { count += count_bits(block.dirty & mask); });
   return count;
 }
 

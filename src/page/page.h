@@ -58,6 +58,9 @@ bool resize_large(void* p, size_t bytes);
 // system refuses. The old object is freed.
 void* move_large(void* p, size_t bytes);
 
+// Objects that move_large moved so far.
+uint64_t large_moves();
+
 // Decommits free pages until `goal` bytes are given back; returns the bytes.
 size_t page_trim(size_t goal);
 

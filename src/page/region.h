@@ -131,8 +131,8 @@ class Region {
   static constexpr unsigned kMaxReturned = 32;
   Chunk returned_[kMaxReturned] = {};
   unsigned returned_count_ = 0;
-  // Grow by what is asked for only: where the kernel charges for every committed byte, or address space is limited. Found
-  // out by the first growth; every thread that asks finds the same.
+  // Grow by what is asked for only: where the kernel charges for every committed byte, or address space is limited.
+  // Found out by the first growth; every thread that asks finds the same.
   enum class Strictness : uint8_t { unknown, lavish, strict };
   mutable std::atomic<Strictness> strictness_{Strictness::unknown};
   std::atomic<size_t> committed_{0};

@@ -1,0 +1,138 @@
+// Large objects: one extent each.
+#include <cstring>
+
+#include "os/memory.h"
+#include "os/process.h"
+#include "page/page.h"
+#include "page/shard.h"
+
+namespace pm {
+namespace {
+
+std::atomic<uint64_t> moves{0};  // relaxed; read by the statistics
+
+uint32_t granules_for(size_t bytes) { return static_cast<uint32_t>((bytes + kGranuleBytes - 1) >> kGranuleShift); }
+
+// Whether bytes can be counted in granules of the window at all.
+bool fits_window(size_t bytes) { return bytes <= size_t{region.window_granules()} << kGranuleShift; }
+
+void zero_dirty(GranuleIndex first, size_t bytes) {
+  for (size_t offset = 0; offset < bytes; offset += kGranuleBytes) {
+    const auto g = static_cast<GranuleIndex>(first + (offset >> kGranuleShift));
+    const size_t length = bytes - offset < kGranuleBytes ? bytes - offset : kGranuleBytes;
+    if (is_dirty(g)) memset(region.address(g), 0, length);
+  }
+}
+
+size_t object_bytes(size_t bytes) { return align_up(bytes == 0 ? 1 : bytes, os::page_size()); }
+
+// The live large object that covers granule g, by walking back to its first granule; kNoGranule if there is none.
+GranuleIndex covering_large(GranuleIndex g) {
+  for (GranuleIndex at = g;; --at) {
+    const ExtentState state = region.extent(at).state.load(std::memory_order_acquire);
+    if (state == ExtentState::large) return g - at < region.extent(at).granules ? at : kNoGranule;
+    if (state != ExtentState::none || at == region.first_granule()) return kNoGranule;
+    if (region.block(at - 1).owner.load(std::memory_order_acquire) == 0) return kNoGranule;
+  }
+}
+
+FreeLarge classify(const void* p, void** start) {
+  const GranuleIndex g = region.granule_of(p);
+  if (region.block(g).owner.load(std::memory_order_acquire) == 0) return FreeLarge::not_large;
+  const GranuleIndex block = g & ~(kBlockGranules - 1);
+  if (region.extent(block).state.load(std::memory_order_acquire) == ExtentState::slabs) return FreeLarge::slab_gone;
+  const GranuleIndex first = covering_large(g);
+  if (first == kNoGranule) return FreeLarge::freed_already;
+  *start = region.address(first);
+  return *start == p ? FreeLarge::done : FreeLarge::inside;
+}
+
+}  // namespace
+
+void* allocate_large(size_t bytes, size_t alignment, bool zero) {
+  if (!fits_window(bytes) || alignment > kMaxAlignment) return nullptr;
+  const size_t rounded = object_bytes(bytes);
+  const uint32_t granules = granules_for(rounded);
+  const auto granule_alignment = static_cast<uint32_t>(alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift);
+  bool clean = false;
+  const GranuleIndex first = find_memory(granules + granule_alignment - 1, [&](Shard& shard) {
+    const GranuleIndex found = shard.extents.allocate(granules, granule_alignment, &clean);
+    if (found == kNoGranule) return found;
+    ExtentRecord& r = region.extent(found);
+    r.granules = granules;
+    r.bytes = rounded;
+    r.moved = false;
+    r.state.store(ExtentState::large, std::memory_order_release);
+    ++shard.large_objects;
+    ++shard.large_allocations;
+    shard.large_bytes += rounded;
+    return found;
+  });
+  if (first == kNoGranule) return nullptr;
+  // The run is ours alone now: its dirty bits change only when we free it.
+  if (zero && !clean) zero_dirty(first, rounded);
+  return region.address(first);
+}
+
+FreeLarge find_large(const void* p, void** start) { return classify(p, start); }
+
+FreeLarge free_large(void* p, void** start) {
+  const FreeLarge found = classify(p, start);
+  if (found != FreeLarge::done) return found;
+  const GranuleIndex first = region.granule_of(p);
+  // Two threads may free it at once: one finds it large. Acquire and release order the record between owner and shard.
+  ExtentState expected = ExtentState::large;
+  if (!region.extent(first).state.compare_exchange_strong(expected, ExtentState::busy, std::memory_order_acq_rel)) {
+    return FreeLarge::freed_already;
+  }
+  release_or_defer(first);
+  return FreeLarge::done;
+}
+
+size_t large_size(const void* p) { return region.extent(region.granule_of(p)).bytes; }
+
+bool resize_large(void* p, size_t bytes) {
+  if (!fits_window(bytes) || inside_lock()) return false;
+  const GranuleIndex first = region.granule_of(p);
+  const size_t rounded = object_bytes(bytes);
+  const uint32_t wanted = granules_for(rounded);
+  ExtentRecord& r = region.extent(first);
+  Shard& shard = owner_of(first);
+  const ShardGuard guard(shard);
+  if (wanted > r.granules && !shard.extents.extend(first, r.granules, wanted)) return false;
+  if (wanted < r.granules) {
+    const GranuleIndex tail = first + wanted;
+    const uint32_t length = r.granules - wanted;
+    r.granules = wanted;
+    mark_dirty(tail, length);
+    shard.extents.release(tail, length);
+  }
+  shard.large_bytes += rounded - r.bytes;
+  r.bytes = rounded;
+  return true;
+}
+
+void* move_large(void* p, size_t bytes) {
+  // Each moved object is a kernel mapping of its own: few enough that vm.max_map_count is never near.
+  constexpr uint64_t kMaxMoved = 1024;
+  constexpr size_t kWorthMoving = kMiB;
+  const GranuleIndex from = region.granule_of(p);
+  const size_t old_bytes = region.extent(from).bytes;
+  if (old_bytes < kWorthMoving || moved_now.load(std::memory_order_relaxed) >= kMaxMoved) return nullptr;
+  void* moved = allocate_large(bytes, kGranuleBytes, false);
+  if (moved == nullptr) return nullptr;
+  void* start = nullptr;
+  if (!os::memory().move_pages(address_of(p), address_of(moved), old_bytes)) {
+    free_large(moved, &start);
+    return nullptr;
+  }
+  moves.fetch_add(1, std::memory_order_relaxed);
+  moved_now.fetch_add(1, std::memory_order_relaxed);
+  region.extent(region.granule_of(moved)).moved = true;
+  free_large(p, &start);
+  return moved;
+}
+
+uint64_t large_moves() { return moves.load(std::memory_order_relaxed); }
+
+}  // namespace pm

@@ -1,0 +1,126 @@
+// Shards: the region's free memory, divided so that threads do not queue on one lock.
+//
+// Internal to the page layer. A shard has a lock, free extents and slab blocks; a huge block belongs to one shard for
+// ever.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/lock.h"
+#include "page/huge_advice.h"
+#include "page/slab_blocks.h"
+
+namespace pm {
+
+// Shards that threads share, and one more for signal handlers that interrupted a thread inside a shard's lock.
+constexpr unsigned kShards = 4;
+constexpr unsigned kHandlerShard = kShards;
+
+struct alignas(kCacheLine) Shard {
+  constexpr Shard(uint8_t number, LockRank rank) : lock(rank), id(number), extents(number) {}
+
+  Lock lock;
+  const uint8_t id;
+  // All below guarded by lock.
+  Extents extents;
+  SlabBlocks blocks;
+  uint64_t large_objects = 0;
+  uint64_t large_bytes = 0;
+  uint64_t large_allocations = 0;
+  uint64_t large_frees = 0;
+};
+
+extern PM_SHARED Shard shards[kShards + 1];
+extern PM_SHARED HugeAdvice huge_advice;
+
+// Free dirty granules over all shards; updated after each change under a shard's lock, so exact up to what is in
+// flight.
+extern PM_SHARED std::atomic<int64_t> dirty_granules;
+// Large objects whose pages came by mremap, each a kernel mapping of its own; relaxed.
+extern PM_SHARED std::atomic<uint64_t> moved_now;
+
+inline uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
+
+// Holds a shard's lock and carries the change of its dirty granules over to the sum.
+class ShardGuard {
+ public:
+  explicit ShardGuard(Shard& shard, bool locked_already = false) : shard_(shard) {
+    if (!locked_already) shard_.lock.lock();
+    dirty_before_ = shard_dirty(shard_);
+  }
+  ~ShardGuard() {
+    const auto change = static_cast<int64_t>(shard_dirty(shard_) - dirty_before_);
+    if (change != 0) dirty_granules.fetch_add(change, std::memory_order_relaxed);
+    shard_.lock.unlock();
+  }
+  ShardGuard(const ShardGuard&) = delete;
+  ShardGuard& operator=(const ShardGuard&) = delete;
+
+ private:
+  Shard& shard_;
+  uint64_t dirty_before_;
+};
+
+inline Shard& owner_of(GranuleIndex g) { return shards[region.block(g).owner.load(std::memory_order_acquire) - 1]; }
+
+// Where this thread looks first, and what it says when that was busy: more homes come into use as threads collide.
+uint32_t home_shard();
+void note_collision();
+
+// The shard's lock is held: gives back a run of slab granules, and with its last run the block.
+void release_run(Shard& shard, GranuleIndex first, uint32_t granules);
+// Gives back a freed large object (state busy) or a run of slab granules (its length in the record's `bytes`), now or,
+// in a signal handler that interrupted the holder of the lock, when the next thread comes by.
+void release_or_defer(GranuleIndex first);
+
+// Before fresh memory is touched: see decommit.h.
+void make_room_for(uint32_t granules);
+
+// Finds memory in a shard by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if it has none.
+template <typename Attempt>
+GranuleIndex try_shards(uint32_t home, Attempt attempt) {
+  for (uint32_t i = 0; i < kShards; ++i) {
+    Shard& shard = shards[(home + i) % kShards];
+    if (!shard.lock.try_lock()) {
+      if (i == 0) note_collision();
+      continue;
+    }
+    const ShardGuard guard(shard, true);
+    const GranuleIndex found = attempt(shard);
+    if (found != kNoGranule) return found;
+  }
+  return kNoGranule;
+}
+
+template <typename Attempt>
+GranuleIndex try_locked(Shard& shard, Attempt attempt) {
+  const ShardGuard guard(shard);
+  return attempt(shard);
+}
+
+// Home first, then any shard that is not busy, then home again, waiting for it, then by growing home. A handler inside
+// a lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait for anything else.
+template <typename Attempt>
+GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
+  const uint32_t home = home_shard();
+  GranuleIndex found = try_shards(home, attempt);
+  if (found != kNoGranule) return found;
+  const bool handler = inside_lock();
+  Shard& shard = shards[handler ? kHandlerShard : home];
+  if (handler && (shard.lock.held_by_this_thread() || region.lock().held_by_this_thread())) return kNoGranule;
+  if (!handler) make_room_for(granules);
+  // Another thread may have freed or grown meanwhile.
+  found = try_locked(shard, attempt);
+  if (found != kNoGranule) return found;
+  const Region::Chunk chunk = region.grow(granules, shard.id);
+  if (chunk.granules == 0) return kNoGranule;
+  huge_advice.advise(address_of(region.address(chunk.first)), size_t{chunk.granules} << kGranuleShift,
+                     region.committed_bytes());
+  return try_locked(shard, [&](Shard& grown) {
+    grown.extents.release(chunk.first, chunk.granules);
+    return attempt(grown);
+  });
+}
+
+}  // namespace pm
