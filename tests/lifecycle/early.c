@@ -4,7 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static void* from_resolver;
+/* Volatile: a compiler may think that nobody calls the resolver. */
+static void* volatile from_resolver;
 
 #if WITH_RESOLVER
 static int answer(void) { return 42; }
@@ -14,8 +15,9 @@ __attribute__((used)) static int (*resolve(void))(void) {
   return answer;
 }
 
-/* Static, so that ld.so calls the resolver only after it has prepared this library's other calls, calloc among them. */
-static int early_answer(void) __attribute__((ifunc("resolve")));
+/* Hidden, so that ld.so calls the resolver while it loads the library, but only after it has prepared its other calls,
+ * calloc among them. (clang exports a static one, which ld.so would resolve at its first call.) */
+int early_answer(void) __attribute__((ifunc("resolve"), visibility("hidden")));
 #else
 static int early_answer(void) { return 42; }
 #endif
