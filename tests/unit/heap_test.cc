@@ -44,7 +44,7 @@ TEST_CASE("every size, small and large: room for it, aligned, and given back") {
 
 TEST_CASE("zeroed memory is zero, also the second time") {
   with_heap([] {
-    for (const size_t size : {1, 100, 5000, 100'000, 131'072, 131'073, 3'000'000}) {
+    for (const size_t size : {1U, 100U, 5000U, 100'000U, 131'072U, 131'073U, 3'000'000U}) {
       for (int turn = 0; turn < 3; ++turn) {
         char* const p = text(allocate_zeroed(size));
         for (size_t i = 0; i < size; ++i) {

@@ -141,12 +141,12 @@ TEMPLATE_TEST_CASE("a drain empties every class and leaves the magazines open", 
     using Access = typename TestType::Access;
     if (!TestType::start(kGiB)) return;
     const uint32_t cpu = stay_here<Access>();
-    for (const size_t size : {16, 64, 1000, 40000}) {
+    for (const unsigned size : {16U, 64U, 1000U, 40000U}) {
       grow_magazine<Access>(cpu, class_of(size));
       fill<Access>(cpu, class_of(size));
     }
     EXPECT(drain_cpu<Access>(cpu));
-    for (const size_t size : {16, 64, 1000, 40000}) {
+    for (const unsigned size : {16U, 64U, 1000U, 40000U}) {
       EXPECT(held<Access>(cpu, class_of(size)) == 0);
       EXPECT(capacity<Access>(cpu, class_of(size)) > 0);
       fill<Access>(cpu, class_of(size));

@@ -82,8 +82,8 @@ TEST_CASE("what is free already or no slot's start is handed back, the rest is t
     void* batch[] = {objects[0], objects[2], inside, objects[1], objects[4], behind, objects[4]};
     EXPECT(slab_deallocate(id, batch, 7) == 4);
     EXPECT(batch[0] == objects[2] && batch[1] == inside && batch[2] == behind && batch[3] == objects[4]);
-    for (const int i : {0, 1, 2, 4}) EXPECT(slab_find(objects[i]).free);
-    for (const int i : {3, 5, 6, 7}) EXPECT(!slab_find(objects[i]).free);
+    for (const size_t i : {0U, 1U, 2U, 4U}) EXPECT(slab_find(objects[i]).free);
+    for (const size_t i : {3U, 5U, 6U, 7U}) EXPECT(!slab_find(objects[i]).free);
   });
 }
 
