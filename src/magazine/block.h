@@ -5,9 +5,9 @@
 // their index from the start of the block:
 //
 //   slot 0                  always zero
-//   words[class]            low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the start
-//   limits[class].end       index of the last slot that a push may fill
-//   limits[class].divisor   the class's multiplier for the test of interior pointers (slab/size_class.h); 0 sends every
+//   words[class]            low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the
+//   start limits[class].end       index of the last slot that a push may fill limits[class].divisor   the class's
+//   multiplier for the test of interior pointers (slab/size_class.h); 0 sends every
 //                           free to the cold path, UINT32_MAX lets every offset pass
 //   slots[begin]            always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
 //   slots[begin+1..]        the objects
@@ -21,8 +21,8 @@
 //             layout lock while end is 0 and top names slot 0 or the sentinel, when no sequence can commit
 //   limits, begin, capacity, next_slot
 //             the holder of the layout lock
-//   slots     a push, above top, before it commits; the holder of the layout lock while the magazine is closed and empty
-//   tallies   a thread on this CPU outside of sequences; relaxed atomics
+//   slots     a push, above top, before it commits; the holder of the layout lock while the magazine is closed and
+//   empty tallies   a thread on this CPU outside of sequences; relaxed atomics
 // A block of the locked mode: everything under the block's lock.
 #pragma once
 
@@ -48,8 +48,8 @@ struct MagazineTally {
   std::atomic<uint32_t> overflows;  // pushes that found no room
   uint32_t pops_seen;               // low bits of the pop count when the shrinker came by last; layout lock
   std::atomic<uint16_t> begin;      // layout lock to write, while the magazine is closed and empty; grows only
-  uint16_t capacity;                // objects it may hold now; this and the next: layout lock to write
-  uint16_t room;                    // objects its array has slots for
+  std::atomic<uint16_t> capacity;   // objects it may hold now; layout lock to write
+  uint16_t room;                    // objects its array has slots for; layout lock
 };
 
 struct MagazineLimits {

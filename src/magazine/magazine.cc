@@ -75,7 +75,8 @@ void* refill(ClassId id) {
   grow_magazine<Access>(cpu, id);
   // A young magazine asks for as much as it holds: a program that wants few objects of a class gets few.
   const uint32_t batch = size_class(id).batch;
-  const uint32_t wanted = tally.capacity < batch ? tally.capacity : batch;
+  const uint32_t capacity = tally.capacity.load(std::memory_order_relaxed);
+  const uint32_t wanted = capacity < batch ? capacity : batch;
   void* objects[kMaxBatch];
   const size_t n = fetch(id, objects, wanted == 0 ? 1 : wanted);
   if (n == 0) {

@@ -107,7 +107,8 @@ uint32_t possible_cpus() {
 }
 
 uint32_t current_cpu() {
-  const uint32_t cpu = active_area().cpu_id;
+  // Before start_rseq no area is chosen.
+  const uint32_t cpu = rseq_area_offset != 0 ? active_area().cpu_id : kNoCpu;
   if (cpu < 0x80000000U) return cpu;
   const int answer = sched_getcpu();
   return answer < 0 ? 0 : static_cast<uint32_t>(answer);

@@ -29,7 +29,7 @@ inline constexpr uint32_t kRseqSignature = 0x53053053;
 enum class RseqSource : uint8_t { none, libc, own };
 
 // Distance from the thread pointer to the area in use, and to the field that names the CPU (cpu_id or mm_cid). Constant
-// once start_rseq returned. Before that, and without rseq, it is our own area, which says "no CPU".
+// once start_rseq returned, 0 before. Without rseq it is our own area, which says "no CPU".
 extern PM_SHARED ptrdiff_t rseq_area_offset;
 extern PM_SHARED ptrdiff_t rseq_cpu_offset;
 

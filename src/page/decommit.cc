@@ -85,6 +85,7 @@ void set_dirty_limit(uint64_t bytes) { dirty_limit = bytes; }
 size_t decommit_all(uint64_t goal_granules) {
   size_t given = 0;
   if (inside_lock()) return 0;
+  release_deferred();
   for (Shard& shard : shards) {
     const uint64_t done = given >> kGranuleShift;
     if (done >= goal_granules) break;

@@ -36,12 +36,18 @@ void each_block(GranuleIndex first, uint32_t granules, Use use) {
 
 }  // namespace
 
+namespace {
+// The shard's lock is held, so nobody else writes. Relaxed: an owner looks at its own granule's bit only, which its
+// shard wrote before it handed the granule out.
+void set_dirty(BlockRecord& block, uint32_t bits) { block.dirty.store(bits, std::memory_order_relaxed); }
+}  // namespace
+
 void mark_dirty(GranuleIndex first, uint32_t granules) {
-  each_block(first, granules, [](BlockRecord& block, uint32_t mask) { block.dirty |= mask; });
+  each_block(first, granules, [](BlockRecord& block, uint32_t mask) { set_dirty(block, block.dirty | mask); });
 }
 
 void mark_clean(GranuleIndex first, uint32_t granules) {
-  each_block(first, granules, [](BlockRecord& block, uint32_t mask) { block.dirty &= ~mask; });
+  each_block(first, granules, [](BlockRecord& block, uint32_t mask) { set_dirty(block, block.dirty & ~mask); });
 }
 
 uint32_t count_dirty(GranuleIndex first, uint32_t granules) {

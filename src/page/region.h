@@ -49,9 +49,11 @@ struct ExtentRecord {
 };
 
 struct BlockRecord {
-  uint32_t used;   // of a block that holds slabs: granules that belong to a slab
-  uint32_t dirty;  // granules that may be resident, whoever owns them; exact only for free ones
-  uint32_t next;   // list of blocks with equally many used granules: index plus one
+  uint32_t used;  // of a block that holds slabs: granules that belong to a slab
+  // Granules that may be resident, whoever owns them; exact only for free ones. Written under the shard's lock; the
+  // owner of a granule reads its bit without.
+  std::atomic<uint32_t> dirty;
+  uint32_t next;  // list of blocks with equally many used granules: index plus one
   uint32_t previous;
   // Owning shard plus one, 0 until the block is mapped; constant afterwards. The release store in grow() publishes that
   // the extent records of the block may be touched.

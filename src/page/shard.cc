@@ -69,6 +69,8 @@ void release_any(Shard& shard, GranuleIndex first) {
   release_run(shard, first, granules);
 }
 
+}  // namespace
+
 void release_deferred() {
   uint32_t at = deferred.take_all();
   while (at != kNoIndex) {
@@ -79,8 +81,6 @@ void release_deferred() {
     at = next;
   }
 }
-
-}  // namespace
 
 void release_or_defer(GranuleIndex first) {
   Shard& shard = owner_of(first);

@@ -74,6 +74,9 @@ void release_run(Shard& shard, GranuleIndex first, uint32_t granules);
 // in a signal handler that interrupted the holder of the lock, when the next thread comes by.
 void release_or_defer(GranuleIndex first);
 
+// Releases what handlers put off.
+void release_deferred();
+
 // Before fresh memory is touched: see decommit.h.
 void make_room_for(uint32_t granules);
 
