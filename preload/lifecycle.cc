@@ -33,8 +33,8 @@ Function next_function(const char* name) {
   return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
 
-// Before other constructors that honour priorities. The heap itself starts with the first malloc, so that a process that
-// never calls it pays for the options only, unless it is to say something.
+// Before other constructors that honour priorities. The heap itself starts with the first malloc, so that a process
+// that never calls it pays for the options only, unless it is to say something.
 __attribute__((constructor(101))) void on_load() {
   pm::load_options();
   if (pm::options().verbose || !(pm::options().stats == "0")) pm::start_heap();
