@@ -22,4 +22,3 @@
 // reaches it. (-fvisibility=hidden speaks for definitions only.)
 #define PM_SHARED __attribute__((visibility("hidden")))
 
-#define PM_NOINLINE __attribute__((noinline))
