@@ -12,10 +12,6 @@
 namespace pm {
 namespace {
 
-// One at a time is enough; a second caller waits its turn by trying again. Keeps 17 KiB off the caller's stack.
-Snapshot shared_snapshot;
-Lock snapshot_lock{LockRank::start};
-
 struct Destination {
   int fd;
   long error;
@@ -30,12 +26,13 @@ long write_statistics(int fd, pm_format format) {
   char buffer[4096];
   Destination destination = {fd, 0};
   TextWriter out(buffer, write_to, &destination);
-  const LockGuard guard(snapshot_lock);
-  collect(shared_snapshot);
+  // On the stack (17 KiB): a shared one would need a lock, held while the write stalls, or by nobody in a forked child.
+  Snapshot snapshot;
+  collect(snapshot);
   switch (format) {
-    case PM_FORMAT_TEXT: write_text(shared_snapshot, out); break;
-    case PM_FORMAT_JSON: write_json(shared_snapshot, out); break;
-    case PM_FORMAT_OPENMETRICS: write_openmetrics(shared_snapshot, out); break;
+    case PM_FORMAT_TEXT: write_text(snapshot, out); break;
+    case PM_FORMAT_JSON: write_json(snapshot, out); break;
+    case PM_FORMAT_OPENMETRICS: write_openmetrics(snapshot, out); break;
   }
   out.flush();
   return destination.error;
@@ -113,10 +110,10 @@ PM_API int pm_stats_write(int fd, enum pm_format format) {
 
 PM_API int pm_metric_get(const char* name, unsigned long long* value) {
   pm::start_heap();
-  const pm::LockGuard guard(pm::snapshot_lock);
-  pm::collect(pm::shared_snapshot);
+  pm::Snapshot snapshot;
+  pm::collect(snapshot);
   uint64_t found = 0;
-  if (!pm::find_metric(pm::shared_snapshot, name, found)) {
+  if (!pm::find_metric(snapshot, name, found)) {
     errno = ENOENT;
     return -1;
   }
