@@ -21,4 +21,3 @@
 // On a variable that several files share: tells the compiler that it is not another library's, so that one instruction
 // reaches it. (-fvisibility=hidden speaks for definitions only.)
 #define PM_SHARED __attribute__((visibility("hidden")))
-

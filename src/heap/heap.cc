@@ -214,7 +214,8 @@ size_t trim_heap(size_t goal) {
   magazine_drain_all();
   report_rejected();
   slab_trim();
-  return page_trim(goal);
+  const size_t given = page_trim(goal);
+  return given < goal ? given + slab_decommit() : given;
 }
 
 void check_at_exit() {

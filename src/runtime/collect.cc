@@ -119,6 +119,7 @@ void collect(Snapshot& out) {
   const SlabCounters slab = slab_counters();
   out.slabs_created = slab.created;
   out.slabs_released = slab.released;
+  out.slab_decommitted_bytes = slab.decommitted_bytes;
   const HeapCounters heap = heap_counters();
   out.foreign_frees = heap.foreign_frees;
   out.misuses = heap.misuses;

@@ -18,6 +18,7 @@ using StdAtomic = std::atomic<T>;
 // Indexed by the slab's first granule.
 struct alignas(kCacheLine) SlabRecord {
   std::atomic<uint32_t> next;  // link of the class's stack; see IndexStack
+  bool hollow;  // the pages of its free slots were decommitted, and no slot was taken since; the holder's
   SlabCore<StdAtomic, kWords> core;
 };
 
@@ -36,6 +37,9 @@ ClassSlabs classes[kMaxClasses];
 std::atomic<uint64_t> created{0};
 std::atomic<uint64_t> released{0};
 std::atomic<uint64_t> sweeps{0};
+std::atomic<uint64_t> hollowed_bytes{0};
+// A fork waits for what has a stack in hand, which therefore hurries.
+std::atomic<bool> forking{false};
 
 std::atomic<uint32_t>& link_of(uint32_t index) { return records[index].next; }
 
@@ -44,6 +48,22 @@ uintptr_t slab_base(GranuleIndex first) { return region_view.base + (size_t{firs
 void set_page_map(GranuleIndex first, uint32_t granules, ClassId id) {
   // Relaxed: a thread reads the byte for an object that it was handed after this.
   for (uint32_t i = 0; i < granules; ++i) __atomic_store_n(&region_view.page_map[first + i], id, __ATOMIC_RELAXED);
+}
+
+// Calls use(first granule, class) for every slab there is; a slab that comes or goes meanwhile may be met or not.
+template <typename Use>
+void each_slab(Use use) {
+  for (GranuleIndex g = region.first_granule(); g < region.end_granule();) {
+    const ClassId id = __atomic_load_n(&region_view.page_map[g], __ATOMIC_RELAXED);
+    if (id == kNoClass) {
+      ++g;
+      continue;
+    }
+    const SizeClass& c = size_class(id);
+    const GranuleIndex slab = g & ~(c.slab_granules - 1);
+    use(slab, id);
+    g = slab + c.slab_granules;
+  }
 }
 
 // Records are committed a huge block's at a time.
@@ -66,6 +86,7 @@ GranuleIndex create_slab(ClassId id) {
     release_slab_run(first, c.slab_granules);
     return kNoGranule;
   }
+  records[first].hollow = false;
   records[first].core.create(c.slots);
   set_page_map(first, c.slab_granules, id);
   created.fetch_add(1, std::memory_order_relaxed);
@@ -134,6 +155,74 @@ void note_empty(ClassId id) {
   if (empties > 1 + slabs.kept.load(std::memory_order_relaxed) / 8) sweep(id, 1);
 }
 
+// Page ranges on their way to the system, in batches.
+struct Batch {
+  static constexpr size_t kMax = 128;
+  os::PageRange ranges[kMax];
+  size_t count = 0;
+  size_t given = 0;
+
+  void add(uintptr_t start, size_t bytes) {
+    if (count == kMax) flush();
+    ranges[count++] = {start, bytes};
+  }
+  void flush() {
+    if (count != 0) given += os::memory().decommit(ranges, count);
+    count = 0;
+  }
+};
+
+// The pages of a slab that nobody allocates from meanwhile, as far as they hold free slots only.
+void add_free_pages(GranuleIndex slab, const SizeClass& c, Batch& batch) {
+  const uintptr_t base = slab_base(slab);
+  const size_t page = os::page_size();
+  records[slab].core.each_free_run([&](uint32_t first, uint32_t end) {
+    const uintptr_t start = align_up(base + size_t{first} * c.size, page);
+    const uintptr_t stop =
+        end == c.slots ? base + c.slab_granules * kGranuleBytes : align_down(base + size_t{end} * c.size, page);
+    if (start < stop) batch.add(start, stop - start);
+  });
+}
+
+bool is_worth_hollowing(GranuleIndex slab, const SizeClass& c) {
+  return !records[slab].hollow && records[slab].core.free_slots() * 2 >= c.slots;
+}
+
+// Decommits the free pages of the class's sparse slabs. Those are off the stack for as long: other threads use the
+// fuller ones.
+size_t hollow_class(ClassId id) {
+  ClassSlabs& slabs = classes[id];
+  if (slabs.sweeping.exchange(true, std::memory_order_acquire)) return 0;
+  const SizeClass& c = size_class(id);
+  uint32_t sparse = kNoIndex;
+  for (uint32_t at = slabs.partial.take_all(); at != kNoIndex;) {
+    const uint32_t next = link_of(at).load(std::memory_order_relaxed);
+    if (is_worth_hollowing(at, c)) {
+      link_of(at).store(sparse, std::memory_order_relaxed);
+      sparse = at;
+    } else {
+      slabs.partial.push(at, link_of);
+    }
+    at = next;
+  }
+  Batch batch;
+  for (uint32_t at = sparse; at != kNoIndex && !forking.load(std::memory_order_relaxed);
+       at = link_of(at).load(std::memory_order_relaxed)) {
+    records[at].hollow = true;
+    add_free_pages(at, c, batch);
+  }
+  batch.flush();
+  while (sparse != kNoIndex) {
+    const uint32_t next = link_of(sparse).load(std::memory_order_relaxed);
+    slabs.partial.push(sparse, link_of);
+    sparse = next;
+  }
+  // Release pairs with the acquire exchange above.
+  slabs.sweeping.store(false, std::memory_order_release);
+  hollowed_bytes.fetch_add(batch.given, std::memory_order_relaxed);
+  return batch.given;
+}
+
 struct Place {
   GranuleIndex slab;
   uint32_t slot;
@@ -178,6 +267,7 @@ size_t slab_allocate(ClassId id, void** out, size_t wanted) {
       slab = create_slab(id);
       if (slab == kNoGranule) break;
     }
+    records[slab].hollow = false;
     const uintptr_t base = slab_base(slab);
     records[slab].core.take(static_cast<uint32_t>(wanted - count), [&](unsigned word, uint64_t mask) {
       for (; mask != 0; mask &= mask - 1) {
@@ -229,6 +319,14 @@ size_t slab_trim() {
   return bytes;
 }
 
+size_t slab_decommit() {
+  size_t bytes = 0;
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    if (!classes[id].partial.empty()) bytes += hollow_class(static_cast<ClassId>(id));
+  }
+  return bytes;
+}
+
 SlotPlace slab_find(const void* p) {
   const ClassId id = class_at(p);
   const SizeClass& c = size_class(id);
@@ -240,24 +338,16 @@ SlotPlace slab_find(const void* p) {
 
 void slab_collect(SlabClassStatistics (&rows)[kMaxClasses]) {
   for (SlabClassStatistics& row : rows) row = {};
-  for (GranuleIndex g = region.first_granule(); g < region.end_granule();) {
-    const ClassId id = __atomic_load_n(&region_view.page_map[g], __ATOMIC_RELAXED);
-    if (id == kNoClass) {
-      ++g;
-      continue;
-    }
-    const SizeClass& c = size_class(id);
-    const GranuleIndex slab = g & ~(c.slab_granules - 1);
+  each_slab([&](GranuleIndex slab, ClassId id) {
     ++rows[id].slabs;
-    rows[id].slots += c.slots;
+    rows[id].slots += size_class(id).slots;
     rows[id].free_slots += records[slab].core.free_slots();
-    g = slab + c.slab_granules;
-  }
+  });
 }
 
 SlabCounters slab_counters() {
   return {created.load(std::memory_order_relaxed), released.load(std::memory_order_relaxed),
-          sweeps.load(std::memory_order_relaxed)};
+          sweeps.load(std::memory_order_relaxed), hollowed_bytes.load(std::memory_order_relaxed)};
 }
 
 size_t slab_table_bytes() { return os::resident_bytes(records.start(), records.reserved_bytes()); }
@@ -275,12 +365,14 @@ void slab_audit() {
 // A sweep has a class's whole stack in hand: wait until none is under way, and let none start. (Bounded, should this
 // very thread have been interrupted inside one: the child then misses the slabs in hand, which is memory, not safety.)
 void slab_before_fork() {
+  forking.store(true, std::memory_order_relaxed);
   for (ClassSlabs& slabs : classes) {
     for (unsigned i = 0; i < 1000000 && slabs.sweeping.exchange(true, std::memory_order_acquire); ++i) os::pause_cpu();
   }
 }
 
 void slab_after_fork() {
+  forking.store(false, std::memory_order_relaxed);
   for (ClassSlabs& slabs : classes) slabs.sweeping.store(false, std::memory_order_release);
 }
 

@@ -29,6 +29,10 @@ size_t slab_deallocate(ClassId id, void** objects, size_t count);
 // the page layer.
 size_t slab_trim();
 
+// Decommits the pages of sparse slabs that hold free slots only. Returns bytes given to the system.
+// Such pages fault in again one by one, so this is for when memory is short.
+size_t slab_decommit();
+
 // Where an address lies. `p` must be in a granule of a class.
 struct SlotPlace {
   ClassId id;
@@ -50,7 +54,7 @@ struct SlabClassStatistics {
 // One row a class; sizes by the class table.
 void slab_collect(SlabClassStatistics (&rows)[kMaxClasses]);
 struct SlabCounters {
-  uint64_t created, released, sweeps;
+  uint64_t created, released, sweeps, decommitted_bytes;
 };
 SlabCounters slab_counters();
 size_t slab_table_bytes();

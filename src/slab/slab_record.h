@@ -136,6 +136,17 @@ class SlabCore {
     return count;
   }
 
+  // Calls emit(first, end) for each run of free slots, in order. Exact for the holder but for slots that come back
+  // meanwhile.
+  template <typename Emit>
+  void each_free_run(const Emit& emit) const {
+    for (uint32_t first = find(0, true); first < slots();) {
+      const uint32_t end = find(first, false);
+      emit(first, end);
+      first = find(end, true);
+    }
+  }
+
   bool is_free(uint32_t slot) const {
     return (bits_[slot / 64].load(std::memory_order_relaxed) >> (slot % 64) & 1U) != 0;
   }
@@ -151,6 +162,19 @@ class SlabCore {
   uint64_t full_word(unsigned w) const {
     const uint32_t rest = slots() - w * 64;
     return low_bits(rest < 64 ? rest : 64);
+  }
+
+  // The first slot from `from` on that is free, or not free; slots() if there is none.
+  uint32_t find(uint32_t from, bool free) const {
+    for (uint32_t w = from / 64; w < words(); ++w) {
+      uint64_t bits = bits_[w].load(std::memory_order_relaxed);
+      if (!free) bits = ~bits;
+      if (w == from / 64) bits &= ~low_bits(from % 64);
+      if (bits == 0) continue;
+      const uint32_t found = w * 64 + static_cast<uint32_t>(std::countr_zero(bits));
+      return found < slots() ? found : slots();
+    }
+    return slots();
   }
 
   bool any_bit(std::memory_order order) const {

@@ -1,6 +1,7 @@
 #include "slab/slab.h"
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 #include <vector>
 
@@ -134,6 +135,44 @@ TEST_CASE("empty slabs are released without being asked for, but for one") {
     PageStatistics pages;
     page_collect(pages);
     EXPECT(pages.slab_run_bytes == 0);
+  });
+}
+
+TEST_CASE("free pages of sparse slabs are decommitted, live objects keep their content") {
+  in_fresh_process([] {
+    start_slabs();
+    for (const size_t size : {48, 640, 2048, 5120, 20480}) {
+      const ClassId id = class_of(size);
+      const SizeClass& c = size_class(id);
+      const std::vector<void*> objects = take(id, 16 * size_t{c.slots});
+      for (void* p : objects) memset(p, 0x5a, c.size);
+      // Slabs of which a quarter of the objects at one end live, but for the last, which is dense.
+      std::vector<void*> live;
+      std::vector<void*> back;
+      for (void* p : objects) {
+        const uint32_t slot =
+            static_cast<uint32_t>(static_cast<char*>(p) -
+                                  static_cast<char*>(region.address(region.granule_of(p) & ~(c.slab_granules - 1)))) /
+            c.size;
+        (slot < c.slots / 4 || p == objects.back() ? live : back).push_back(p);
+      }
+      EXPECT(give(id, back) == 0);
+      const uintptr_t start = address_of(region.address(region.first_granule()));
+      const size_t bytes = region.view_limit() - (start - region_view.base);
+      const size_t before = os::resident_bytes(start, bytes);
+      const size_t given = slab_decommit();
+      EXPECT(given >= 8 * c.slab_granules * kGranuleBytes / 2);
+      EXPECT(os::resident_bytes(start, bytes) == before - given);
+      EXPECT(slab_decommit() == 0);  // what is gone is not given twice
+      for (void* p : live) {
+        for (uint32_t i = 0; i < c.size; ++i) EXPECT(static_cast<unsigned char*>(p)[i] == 0x5a);
+      }
+      // Taken and freed again, the pages may be resident again.
+      EXPECT(give(id, take(id, back.size())) == 0);
+      EXPECT(slab_counters().decommitted_bytes >= given);
+      EXPECT(give(id, live) == 0);
+      slab_trim();
+    }
   });
 }
 
