@@ -161,8 +161,9 @@ TEST_CASE("free pages of sparse slabs are decommitted, live objects keep their c
       const size_t bytes = region.view_limit() - (start - region_view.base);
       const size_t before = os::resident_bytes(start, bytes);
       const size_t given = slab_decommit();
-      EXPECT(given >= 8 * c.slab_granules * kGranuleBytes / 2);
-      EXPECT(os::resident_bytes(start, bytes) == before - given);
+      // Ends of slabs were never touched, so less may go than is given.
+      const size_t gone = before - os::resident_bytes(start, bytes);
+      EXPECT(gone <= given && gone >= 8 * c.slab_granules * kGranuleBytes / 2);
       EXPECT(slab_decommit() == 0);  // what is gone is not given twice
       for (void* p : live) {
         for (uint32_t i = 0; i < c.size; ++i) EXPECT(static_cast<unsigned char*>(p)[i] == 0x5a);
