@@ -42,13 +42,15 @@ int main() {
     for (uint32_t seen = 0;;) {
       while (round.load(std::memory_order_acquire) == seen) {
         if (over.load(std::memory_order_acquire)) return;
+        os::yield_thread();
       }
       seen = round.load(std::memory_order_relaxed);
       grow_magazine<LockedAccess>(kCpu, kClass);
       opened.store(seen, std::memory_order_release);
     }
   });
-  while (!deadline.passed()) {
+  // On a busy machine the two threads may meet rarely.
+  while (!deadline.passed() || round.load(std::memory_order_relaxed) <= 100) {
     close_magazine();
     const uint32_t now = round.load(std::memory_order_relaxed) + 1;
     round.store(now, std::memory_order_release);
@@ -56,14 +58,12 @@ int main() {
       // Let the opener have the block's lock, for a time that lands the next push anywhere in its work.
       for (uint32_t turns = random.below(64); turns > 0; --turns) os::pause_cpu();
     }
-    while (opened.load(std::memory_order_acquire) != now) {
-    }
+    while (opened.load(std::memory_order_acquire) != now) os::yield_thread();
     EXPECT(objects_held() == 1);
     EXPECT(LockedAccess::pop(kCpu, kClass) == object);
   }
   over.store(true, std::memory_order_release);
   opener.join();
-  EXPECT(round.load() > 100);
   printf("%u rounds\n", round.load());
   return 0;
 }
