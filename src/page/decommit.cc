@@ -1,6 +1,7 @@
 #include "page/decommit.h"
 
 #include "os/memory.h"
+#include "os/process.h"
 #include "page/shard.h"
 
 namespace pm {
@@ -12,10 +13,54 @@ uint64_t dirty_limit = 0;
 std::atomic<uint64_t> decommit_calls{0};
 std::atomic<uint64_t> decommitted_bytes{0};
 
-// What may be free and resident before growth decommits: the limit, or a fifth of the heap if that is more.
-uint64_t allowed_dirty() {
-  const uint64_t fifth = region.committed_bytes() / 5;
-  return fifth > dirty_limit ? fifth : dirty_limit;
+// Whoever takes clean memory while much is dirty pays back one granule for each millisecond that has passed, so that
+// decommitting and touching again cost a busy program two hundredths of its time at most (a granule's round trip costs
+// about 20 us), and a short one nothing. What a pause has saved up is limited to some 16 s.
+constexpr uint64_t kNanosecondsPerGranule = 1'000'000;
+constexpr uint64_t kMostSaved = 16'000'000'000;
+// The time up to which has been paid; 0 until the clock is first looked at. Relaxed: whoever advances it owns the step.
+std::atomic<uint64_t> paid_until{0};
+uint64_t (*replaced_clock)() = nullptr;
+
+// How many of `wanted` granules the time that has passed allows for; they count as given.
+uint64_t claim_by_time(uint64_t wanted) {
+  const uint64_t now = replaced_clock != nullptr ? replaced_clock() : os::monotonic_ns();
+  uint64_t paid = paid_until.load(std::memory_order_relaxed);
+  if (paid == 0) {
+    paid_until.compare_exchange_strong(paid, now, std::memory_order_relaxed);
+    return 0;
+  }
+  const uint64_t from = now > kMostSaved && paid < now - kMostSaved ? now - kMostSaved : paid;
+  const uint64_t affordable = now > from ? (now - from) / kNanosecondsPerGranule : 0;
+  const uint64_t given = wanted < affordable ? wanted : affordable;
+  if (given == 0) return 0;
+  const uint64_t until = from + given * kNanosecondsPerGranule;
+  return paid_until.compare_exchange_strong(paid, until, std::memory_order_relaxed) ? given : 0;
+}
+
+// What may lie dirty whatever the program holds.
+uint64_t at_least_limit(uint64_t granules) {
+  const uint64_t limit = dirty_limit >> kGranuleShift;
+  return granules > limit ? granules : limit;
+}
+
+constexpr uint64_t kDirtyShare = 50;
+
+struct Holdings {
+  uint64_t used;
+  uint64_t dirty;
+};
+
+// What is handed out, and what lies free and dirty; up to what is in flight.
+Holdings holdings() {
+  const uint64_t all = region.committed_bytes() >> kGranuleShift;
+  uint64_t free = 0;
+  uint64_t dirty = 0;
+  for (const Shard& shard : shards) {
+    free += shard.free_hint.load(std::memory_order_relaxed);
+    dirty += shard.dirty_hint.load(std::memory_order_relaxed);
+  }
+  return {free < all ? all - free : 0, dirty};
 }
 
 // Decommits dirty runs of one shard until `goal` granules are given. The runs are out of the shard's structures while
@@ -39,7 +84,7 @@ struct Victims {
 void take_victims(Shard& shard, uint64_t goal, Victims& victims) {
   const ShardGuard guard(shard);
   while (victims.count < Victims::kMax && victims.dirty < goal) {
-    const GranuleIndex extent = shard.extents.take_dirty();
+    const GranuleIndex extent = shard.extents.take_dirty(goal - victims.dirty);
     if (extent != kNoGranule) {
       victims.add(extent, region.extent(extent).granules, false);
       continue;
@@ -69,7 +114,7 @@ size_t decommit_shard(Shard& shard, uint64_t goal) {
       if (victims.in_block[i]) {
         release_run(shard, first, length);
       } else {
-        shard.extents.release(first, length);
+        shard.extents.put_back(first, length);
       }
     }
     if (!all) break;  // refused: what was not given stays dirty
@@ -94,16 +139,27 @@ size_t decommit_all(uint64_t goal_granules) {
   return given;
 }
 
-// About to touch `granules` fresh ones: if more lies dirty than is allowed, give as much back first. So the resident
-// size never grows while much of it is unused, and a steady program that reuses its memory never pays.
+// The heap is about to grow by `granules`: if more lies dirty than a fifth of it, give as much back first. So the
+// resident size never grows while much of it is unused, and a steady program that reuses its memory never pays.
 void make_room_for(uint32_t granules) {
-  const int64_t dirty = dirty_granules.load(std::memory_order_relaxed);
-  const uint64_t allowed = allowed_dirty() >> kGranuleShift;
-  if (dirty > 0 && static_cast<uint64_t>(dirty) > allowed) {
-    const uint64_t excess = static_cast<uint64_t>(dirty) - allowed;
-    decommit_all(excess < granules ? granules : excess);
-  }
+  const Holdings now = holdings();
+  const uint64_t allowed = at_least_limit(region.committed_bytes() / 5 >> kGranuleShift);
+  if (now.dirty <= allowed) return;
+  const uint64_t excess = now.dirty - allowed;
+  decommit_all(excess < granules ? granules : excess);
 }
+
+// Clean memory raises the resident size as growth does, without being asked for again and again: it is taken because
+// nothing dirty fits. Of what lies dirty beyond a fiftieth of what is in use, as much goes as time allows for.
+void note_fresh() {
+  const Holdings now = holdings();
+  const uint64_t allowed = at_least_limit(now.used / kDirtyShare);
+  if (now.dirty <= allowed || inside_lock()) return;
+  const uint64_t granules = claim_by_time(now.dirty - allowed);
+  if (granules != 0) decommit_all(granules);
+}
+
+void set_decommit_clock(uint64_t (*clock)()) { replaced_clock = clock; }
 
 DecommitCounters decommit_counters() {
   return {decommit_calls.load(std::memory_order_relaxed), decommitted_bytes.load(std::memory_order_relaxed)};

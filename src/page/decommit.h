@@ -12,6 +12,9 @@ void set_dirty_limit(uint64_t bytes);
 // Decommits up to `goal` granules that may be resident, over all shards; returns the bytes given.
 size_t decommit_all(uint64_t goal_granules);
 
+// For tests and simulations: another clock, in nanoseconds; nullptr for the real one. Not thread-safe.
+void set_decommit_clock(uint64_t (*clock)());
+
 struct DecommitCounters {
   uint64_t calls, bytes;
 };

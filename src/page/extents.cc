@@ -5,17 +5,6 @@
 namespace pm {
 namespace {
 
-// Tree nodes are named by granule index plus one, so that zeroed records have no children.
-ExtentRecord& record(uint32_t node) { return region.extent(node - 1); }
-
-bool before(uint32_t a, uint32_t b) {
-  const uint32_t size_a = record(a).granules;
-  const uint32_t size_b = record(b).granules;
-  return size_a != size_b ? size_a < size_b : a < b;
-}
-
-uint32_t priority(uint32_t node) { return mix32(node); }
-
 // The bits of [first, first + granules) that fall into the huge block of `first`.
 uint32_t block_mask(GranuleIndex first, uint32_t granules) {
   const uint32_t bit = first % kBlockGranules;
@@ -34,12 +23,10 @@ void each_block(GranuleIndex first, uint32_t granules, Use use) {
   }
 }
 
-}  // namespace
-
-namespace {
 // The shard's lock is held, so nobody else writes. Relaxed: an owner looks at its own granule's bit only, which its
 // shard wrote before it handed the granule out.
 void set_dirty(BlockRecord& block, uint32_t bits) { block.dirty.store(bits, std::memory_order_relaxed); }
+
 }  // namespace
 
 void mark_dirty(GranuleIndex first, uint32_t granules) {
@@ -52,111 +39,16 @@ void mark_clean(GranuleIndex first, uint32_t granules) {
 
 uint32_t count_dirty(GranuleIndex first, uint32_t granules) {
   uint32_t count = 0;
-  each_block(first, granules,
-             [&](const BlockRecord& block, uint32_t mask) { count += count_bits(block.dirty & mask); });
+  each_block(first, granules, [&](const BlockRecord& block, uint32_t mask) {
+    const uint32_t bits = block.dirty.load(std::memory_order_relaxed) & mask;
+    // Nearly all blocks of a long run are all dirty or all clean.
+    if (bits == UINT32_MAX) {
+      count += kBlockGranules;
+    } else if (bits != 0) {
+      count += count_bits(bits);
+    }
+  });
   return count;
-}
-
-// Descends to where the new node's priority puts it, and splits the subtree found there around it.
-void ExtentTree::insert(GranuleIndex extent) {
-  const uint32_t node = extent + 1;
-  uint32_t* link = &root_;
-  while (*link != 0 && priority(*link) >= priority(node)) {
-    link = before(node, *link) ? &record(*link).left : &record(*link).right;
-  }
-  uint32_t rest = *link;
-  *link = node;
-  uint32_t* lesser = &record(node).left;
-  uint32_t* greater = &record(node).right;
-  while (rest != 0) {
-    if (before(rest, node)) {
-      *lesser = rest;
-      lesser = &record(rest).right;
-      rest = *lesser;
-    } else {
-      *greater = rest;
-      greater = &record(rest).left;
-      rest = *greater;
-    }
-  }
-  *lesser = 0;
-  *greater = 0;
-  ++count_;
-}
-
-// Replaces the node by the merge of its two subtrees.
-void ExtentTree::erase(GranuleIndex extent) {
-  const uint32_t node = extent + 1;
-  uint32_t* link = &root_;
-  while (*link != node) {
-    PM_CHECK(*link != 0);
-    link = before(node, *link) ? &record(*link).left : &record(*link).right;
-  }
-  uint32_t lesser = record(node).left;
-  uint32_t greater = record(node).right;
-  while (lesser != 0 && greater != 0) {
-    if (priority(lesser) >= priority(greater)) {
-      *link = lesser;
-      link = &record(lesser).right;
-      lesser = *link;
-    } else {
-      *link = greater;
-      link = &record(greater).left;
-      greater = *link;
-    }
-  }
-  *link = lesser != 0 ? lesser : greater;
-  --count_;
-}
-
-GranuleIndex ExtentTree::best_fit(uint32_t granules) const {
-  uint32_t best = 0;
-  for (uint32_t node = root_; node != 0;) {
-    if (record(node).granules >= granules) {
-      best = node;
-      node = record(node).left;
-    } else {
-      node = record(node).right;
-    }
-  }
-  return best - 1;
-}
-
-GranuleIndex ExtentTree::next(GranuleIndex extent) const {
-  uint32_t best = 0;
-  for (uint32_t node = root_; node != 0;) {
-    if (before(extent + 1, node)) {
-      best = node;
-      node = record(node).left;
-    } else {
-      node = record(node).right;
-    }
-  }
-  return best - 1;
-}
-
-GranuleIndex ExtentTree::largest() const {
-  uint32_t node = root_;
-  while (node != 0 && record(node).right != 0) node = record(node).right;
-  return node - 1;
-}
-
-void ExtentTree::audit() const {
-  uint32_t seen = 0;
-  if (root_ == 0) {
-    PM_CHECK(count_ == 0);
-    return;
-  }
-  GranuleIndex smallest = root_ - 1;
-  while (record(smallest + 1).left != 0) smallest = record(smallest + 1).left - 1;
-  for (GranuleIndex at = smallest; at != kNoGranule; at = next(at)) {
-    const ExtentRecord& r = region.extent(at);
-    PM_CHECK(r.state.load(std::memory_order_relaxed) == ExtentState::free);
-    PM_CHECK(r.left == 0 || (before(r.left, at + 1) && priority(r.left) <= priority(at + 1)));
-    PM_CHECK(r.right == 0 || (before(at + 1, r.right) && priority(r.right) <= priority(at + 1)));
-    ++seen;
-  }
-  PM_CHECK(seen == count_);
 }
 
 // `dirty` is count_dirty of the run, which its callers know without counting all of a long one again.
@@ -169,84 +61,148 @@ void Extents::add(GranuleIndex first, uint32_t granules, uint32_t dirty) {
   r.state.store(ExtentState::free, std::memory_order_release);
   region.extent(first + granules - 1).head.store(first, std::memory_order_relaxed);
   free_ += granules;
-  dirty_ += r.dirty;
-  (r.dirty != 0 ? dirtied_ : clean_).insert(first);
+  dirty_ += dirty;
+  file_aside();
+  aside_ = first + 1;
 }
 
 void Extents::remove(GranuleIndex extent) {
   ExtentRecord& r = region.extent(extent);
-  (r.dirty != 0 ? dirtied_ : clean_).erase(extent);
+  if (aside_ == extent + 1) {
+    aside_ = 0;
+  } else {
+    tree_of(extent).erase(extent);
+  }
   free_ -= r.granules;
   dirty_ -= r.dirty;
   r.state.store(ExtentState::none, std::memory_order_release);
 }
 
-void Extents::release(GranuleIndex first, uint32_t granules) {
-  region.extent(first).state.store(ExtentState::none, std::memory_order_release);
-  uint32_t dirty = count_dirty(first, granules);
-  const GranuleIndex behind = first + granules;
-  if (region.is_owned_by(behind, shard_)) {
-    const ExtentRecord& right = region.extent(behind);
-    if (right.state.load(std::memory_order_relaxed) == ExtentState::free) {
-      granules += right.granules;
-      dirty += right.dirty;
-      remove(behind);
-      ++counters_.coalesces;
-    }
-  }
-  if (first > region.first_granule() && region.is_owned_by(first - 1, shard_)) {
-    // `head` may be a leftover; it counts only if it names a free extent that ends exactly here.
-    const GranuleIndex head = region.extent(first - 1).head.load(std::memory_order_relaxed);
-    if (head < first && region.is_owned_by(head, shard_)) {
-      const ExtentRecord& left = region.extent(head);
-      if (left.state.load(std::memory_order_relaxed) == ExtentState::free && head + left.granules == first) {
-        granules += left.granules;
-        dirty += left.dirty;
-        first = head;
-        remove(head);
-        ++counters_.coalesces;
-      }
-    }
-  }
-  add(first, granules, dirty);
+void Extents::file_aside() {
+  if (aside_ == 0) return;
+  tree_of(aside_ - 1).insert(aside_ - 1);
+  aside_ = 0;
 }
 
-// The smallest extent in which an aligned run fits. Looks at a few of the tightest candidates before it asks for one so
-// long that alignment cannot fail, so that a naturally aligned hole is not passed over.
-GranuleIndex Extents::find(const ExtentTree& tree, uint32_t granules, uint32_t alignment, GranuleIndex* at) const {
-  GranuleIndex candidate = tree.best_fit(granules);
-  for (unsigned tries = 0; candidate != kNoGranule; ++tries) {
-    const auto start = static_cast<GranuleIndex>(align_up(candidate, alignment));
-    if (start - candidate + granules <= region.extent(candidate).granules) {
-      *at = start;
-      return candidate;
+void Extents::release(GranuleIndex first, uint32_t granules) { release(first, granules, count_dirty(first, granules)); }
+
+void Extents::release(GranuleIndex first, uint32_t granules, uint32_t dirty) {
+  const Neighbours met = merge(first, granules, dirty);
+  counters_.coalescable += met.joined + met.busy != 0;
+  counters_.coalesced += met.joined != 0 && met.busy == 0;
+}
+
+void Extents::put_back(GranuleIndex first, uint32_t granules) {
+  merge(first, granules, count_dirty(first, granules));
+}
+
+Extents::Neighbours Extents::merge(GranuleIndex first, uint32_t granules, uint32_t dirty) {
+  region.extent(first).state.store(ExtentState::none, std::memory_order_release);
+  Neighbours met = {0, 0};
+  // True if the extent is free, and now part of the run.
+  const auto join = [&](GranuleIndex neighbour) {
+    const ExtentRecord& r = region.extent(neighbour);
+    const ExtentState state = r.state.load(std::memory_order_relaxed);
+    met.busy += state == ExtentState::busy;
+    if (state != ExtentState::free) return false;
+    granules += r.granules;
+    dirty += r.dirty;
+    remove(neighbour);
+    ++met.joined;
+    return true;
+  };
+  const GranuleIndex behind = first + granules;
+  if (region.is_owned_by(behind, shard_)) join(behind);
+  if (first > region.first_granule() && region.is_owned_by(first - 1, shard_)) {
+    // `head` may be a leftover; it counts only if it names an extent that ends exactly here.
+    const GranuleIndex head = region.extent(first - 1).head.load(std::memory_order_relaxed);
+    if (head < first && region.is_owned_by(head, shard_) && head + region.extent(head).granules == first) {
+      if (join(head)) first = head;
     }
-    candidate = tries < 8 ? tree.next(candidate) : tree.best_fit(granules + alignment - 1);
+  }
+  counters_.coalesces += met.joined;
+  add(first, granules, dirty);
+  return met;
+}
+
+// What the policy takes: a dirty extent rather than a clean one, and of these the first in its order.
+GranuleIndex Extents::find(uint32_t granules) const {
+  const bool aside_fits = aside_ != 0 && region.extent(aside_ - 1).granules >= granules;
+  const bool aside_dirty = aside_fits && region.extent(aside_ - 1).dirty != 0;
+  GranuleIndex found = dirtied_.first({granules, 0});
+  if (aside_dirty) return found == kNoGranule || is_before(aside_ - 1, found) ? aside_ - 1 : found;
+  if (found != kNoGranule) return found;
+  found = clean_.first({granules, 0});
+  if (aside_fits) return found == kNoGranule || is_before(aside_ - 1, found) ? aside_ - 1 : found;
+  return found;
+}
+
+namespace {
+
+GranuleIndex place_in(GranuleIndex extent, uint32_t granules, uint32_t alignment) {
+  const auto start = static_cast<GranuleIndex>(align_up(extent, alignment));
+  return start - extent + granules <= region.extent(extent).granules ? start : kNoGranule;
+}
+
+// Looks at up to `tries` extents that are long enough, in order, for one that the aligned run fits into.
+GranuleIndex try_aligned(const ExtentTree& tree, uint32_t granules, uint32_t alignment, unsigned tries) {
+  GranuleIndex candidate = tree.first({granules, 0});
+  for (; candidate != kNoGranule && tries > 0; --tries) {
+    if (place_in(candidate, granules, alignment) != kNoGranule) return candidate;
+    candidate = tree.next(candidate, granules);
   }
   return kNoGranule;
 }
 
-GranuleIndex Extents::allocate(uint32_t granules, uint32_t alignment, bool* clean) {
-  GranuleIndex at = 0;
-  GranuleIndex extent = find(dirtied_, granules, alignment, &at);
-  if (extent == kNoGranule) extent = find(clean_, granules, alignment, &at);
+// An extent in which an aligned run fits. First a few that the policy would take if it were not for alignment. Then one
+// that must have room: a natural run at least as long, or so long that alignment cannot fail. Then, rather than
+// growing the heap, as many more as keeps the time bounded.
+GranuleIndex find_aligned(const ExtentTree& tree, uint32_t granules, uint32_t alignment) {
+  constexpr unsigned kFew = 8;
+  constexpr unsigned kMany = 512;
+  GranuleIndex found = kNoGranule;
+  // Exactly a natural run is what a block of slabs is.
+  if (granules != alignment) found = try_aligned(tree, granules, alignment, kFew);
+  if (found == kNoGranule && granules <= alignment) found = tree.first({1, log2_floor(alignment)});
+  if (found == kNoGranule) found = tree.first({granules + alignment - 1, 0});
+  if (found == kNoGranule && granules != alignment) found = try_aligned(tree, granules, alignment, kMany);
+  return found;
+}
+
+}  // namespace
+
+GranuleIndex Extents::allocate(uint32_t granules, uint32_t alignment) {
+  GranuleIndex extent = kNoGranule;
+  if (alignment == 1) {
+    extent = find(granules);
+  } else {
+    file_aside();
+    extent = find_aligned(dirtied_, granules, alignment);
+    if (extent == kNoGranule) extent = find_aligned(clean_, granules, alignment);
+  }
   if (extent == kNoGranule) return kNoGranule;
+  GranuleIndex at = static_cast<GranuleIndex>(align_up(extent, alignment));
   const uint32_t total = region.extent(extent).granules;
+  const uint32_t total_dirty = region.extent(extent).dirty;
   // An extent that is dirty at its end only serves from there.
-  if (alignment == 1 && total > granules && !is_dirty(extent) && is_dirty(extent + total - 1)) {
+  const bool mixed = total_dirty != 0 && total_dirty != total;
+  if (mixed && alignment == 1 && total > granules && !is_dirty(extent) && is_dirty(extent + total - 1)) {
     at = extent + total - granules;
   }
   remove(extent);
   ++counters_.hits;
   const uint32_t front = at - extent;
   const uint32_t back = total - front - granules;
-  const uint32_t dirty = count_dirty(at, granules);
-  const uint32_t front_dirty = count_dirty(extent, front);
-  const uint32_t back_dirty = region.extent(extent).dirty - dirty - front_dirty;
+  // Bits are counted only where some are set and some not.
+  const auto dirty_in = [&](GranuleIndex first, uint32_t length) {
+    return mixed ? count_dirty(first, length) : total_dirty == 0 ? 0 : length;
+  };
+  const uint32_t dirty = dirty_in(at, granules);
+  const uint32_t front_dirty = dirty_in(extent, front);
   if (front != 0) add(extent, front, front_dirty);
-  if (back != 0) add(at + granules, back, back_dirty);
+  if (back != 0) add(at + granules, back, total_dirty - dirty - front_dirty);
   counters_.splits += (front != 0) + (back != 0);
-  *clean = dirty == 0;
+  region.extent(at).dirty = dirty;
   return at;
 }
 
@@ -257,29 +213,50 @@ bool Extents::extend(GranuleIndex first, uint32_t granules, uint32_t wanted) {
   const ExtentRecord& right = region.extent(behind);
   if (right.state.load(std::memory_order_relaxed) != ExtentState::free || right.granules < missing) return false;
   const uint32_t rest = right.granules - missing;
-  const uint32_t rest_dirty = right.dirty - count_dirty(behind, missing);
+  const uint32_t taken_dirty = count_dirty(behind, missing);
+  const uint32_t rest_dirty = right.dirty - taken_dirty;
   remove(behind);
   if (rest != 0) {
     add(behind + missing, rest, rest_dirty);
     ++counters_.splits;
   }
   region.extent(first).granules = wanted;
+  region.extent(first).dirty += taken_dirty;
   return true;
 }
 
-GranuleIndex Extents::take_dirty() {
+GranuleIndex Extents::take_dirty(uint64_t goal) {
+  file_aside();
   const GranuleIndex extent = dirtied_.largest();
   if (extent == kNoGranule) return kNoGranule;
+  const uint32_t total = region.extent(extent).granules;
+  const uint32_t total_dirty = region.extent(extent).dirty;
+  GranuleIndex at = extent + total;
+  uint32_t dirty = 0;
+  while (at > extent && dirty < goal) {
+    const auto block = static_cast<GranuleIndex>(align_down(at - 1, kBlockGranules));
+    const GranuleIndex from = block > extent ? block : extent;
+    dirty += count_dirty(from, at - from);
+    at = from;
+  }
+  // A rest without dirty granules may as well stay where it is.
+  if (dirty == total_dirty) at = extent;
   remove(extent);
-  region.extent(extent).state.store(ExtentState::busy, std::memory_order_release);
-  return extent;
+  if (at != extent) {
+    add(extent, at - extent, total_dirty - dirty);
+    ++counters_.splits;
+  }
+  region.extent(at).granules = extent + total - at;
+  region.extent(at).dirty = dirty;
+  region.extent(extent + total - 1).head.store(at, std::memory_order_relaxed);
+  region.extent(at).state.store(ExtentState::busy, std::memory_order_release);
+  return at;
 }
 
 uint32_t Extents::largest_granules() const {
-  uint32_t largest = 0;
+  uint32_t largest = aside_ == 0 ? 0 : region.extent(aside_ - 1).granules;
   for (const ExtentTree* tree : {&clean_, &dirtied_}) {
-    const GranuleIndex extent = tree->largest();
-    if (extent != kNoGranule && region.extent(extent).granules > largest) largest = region.extent(extent).granules;
+    if (tree->largest_granules() > largest) largest = tree->largest_granules();
   }
   return largest;
 }
@@ -287,6 +264,10 @@ uint32_t Extents::largest_granules() const {
 void Extents::audit() const {
   clean_.audit();
   dirtied_.audit();
+  if (aside_ == 0) return;
+  const ExtentRecord& r = region.extent(aside_ - 1);
+  PM_CHECK(r.state.load(std::memory_order_relaxed) == ExtentState::free);
+  PM_CHECK(r.dirty == count_dirty(aside_ - 1, r.granules));
 }
 
 }  // namespace pm

@@ -1,64 +1,52 @@
-// Free extents of one shard: split, coalesce, best fit.
+// Free extents of one shard: split, coalesce, find by the fit policy.
 //
 // A free extent is a run of granules, described by the ExtentRecord of its first granule; the record of its last
-// granule names the first, so that both neighbours are found in constant time and merged at once. Extents are nodes of
-// a treap (Seidel and Aragon, "Randomized search trees", 1996) ordered by size, then address; priorities are hashes of
-// the address, so they need no room. The smallest extent that fits, at the lowest address, is found in O(log n).
+// granule names the first, so that both neighbours are found in constant time and merged at once. Nothing about
+// coalescing is ever put off.
 //
-// There are two trees: extents with pages that may be resident (dirty), and clean ones. Allocation prefers dirty ones:
-// reusing a resident page costs no fault and does not raise the resident size.
+// There are two trees (page/extent_tree.h): extents with pages that may be resident (dirty), and clean ones. Allocation
+// prefers dirty ones: reusing a resident page costs no fault and does not raise the resident size.
+//
+// One free extent, the one released or left over last, lies beside the trees. An object that is freed and allocated
+// again, or cut off an extent and merged with it again, costs neither an insertion nor an erasure. It is
+// compared with what the tree offers, so the policy decides as if it were in there.
 //
 // Not synchronised: the caller holds the shard's lock.
 #pragma once
 
 #include <cstdint>
 
+#include "page/extent_tree.h"
 #include "page/region.h"
 
 namespace pm {
 
-class ExtentTree {
- public:
-  void insert(GranuleIndex extent);
-  void erase(GranuleIndex extent);
-  // The smallest extent with at least `granules`, or kNoGranule.
-  GranuleIndex best_fit(uint32_t granules) const;
-  // The extent next in order, or kNoGranule.
-  GranuleIndex next(GranuleIndex extent) const;
-  GranuleIndex largest() const;
-  bool empty() const { return root_ == 0; }
-  uint32_t count() const { return count_; }
-  // Debug: order, priorities, count.
-  void audit() const;
-
- private:
-  uint32_t root_ = 0;  // granule index plus one
-  uint32_t count_ = 0;
-};
-
-inline constexpr GranuleIndex kNoGranule = UINT32_MAX;
-
 struct ExtentCounters {
-  uint64_t hits;  // allocations served from a free extent
-  uint64_t splits;
-  uint64_t coalesces;
+  uint64_t hits;         // allocations served from a free extent
+  uint64_t splits;       // free extents cut in two
+  uint64_t coalesces;    // neighbouring free extents joined
+  uint64_t coalescable;  // releases next to a free extent, or to one on its way to become free
+  uint64_t coalesced;    // of those, releases that were merged with all such neighbours at once
 };
 
 class Extents {
  public:
   explicit constexpr Extents(uint8_t shard) : shard_(shard) {}
 
-  // Takes `granules` aligned to `alignment` granules (a power of two). kNoGranule if nothing fits. `clean` says whether
-  // all of it is known to read as zero.
-  GranuleIndex allocate(uint32_t granules, uint32_t alignment, bool* clean);
-  // Gives a run back; its dirty bits say what may be resident. Merges with both neighbours.
+  // Takes `granules` aligned to `alignment` granules (a power of two). kNoGranule if nothing is found. The record of
+  // the first one says how many of them may be resident (`dirty`); if none, all of it is known to read as zero.
+  GranuleIndex allocate(uint32_t granules, uint32_t alignment);
+  // Gives a run back; its dirty bits say what may be resident, `dirty` how many they are. Merges with both neighbours.
+  void release(GranuleIndex first, uint32_t granules, uint32_t dirty);
   void release(GranuleIndex first, uint32_t granules);
+  // The same for what take_dirty() took, which the program freed long ago.
+  void put_back(GranuleIndex first, uint32_t granules);
   // Makes the run longer by taking from the free extent behind it. False if that is absent or too short.
   bool extend(GranuleIndex first, uint32_t granules, uint32_t wanted);
 
-  // Takes the largest dirty extent out of the trees (state busy) for its pages to be decommitted; kNoGranule if none.
-  // release() it afterwards.
-  GranuleIndex take_dirty();
+  // Takes the end of the largest dirty extent away (state busy) for its pages to be decommitted: whole huge blocks, as
+  // many as have `goal` dirty granules, or all of it. kNoGranule if none is dirty. put_back() it afterwards.
+  GranuleIndex take_dirty(uint64_t goal);
 
   uint64_t dirty_granules() const { return dirty_; }
   uint64_t free_granules() const { return free_; }
@@ -67,14 +55,23 @@ class Extents {
   void audit() const;
 
  private:
+  // What lay at both sides of a run.
+  struct Neighbours {
+    unsigned joined;  // free
+    unsigned busy;    // about to be
+  };
+  Neighbours merge(GranuleIndex first, uint32_t granules, uint32_t dirty);
   void add(GranuleIndex first, uint32_t granules, uint32_t dirty);
   void remove(GranuleIndex extent);
-  GranuleIndex find(const ExtentTree& tree, uint32_t granules, uint32_t alignment, GranuleIndex* at) const;
+  ExtentTree& tree_of(GranuleIndex extent) { return region.extent(extent).dirty != 0 ? dirtied_ : clean_; }
+  void file_aside();
+  GranuleIndex find(uint32_t granules) const;
 
   const uint8_t shard_;
   ExtentTree clean_;
   ExtentTree dirtied_;
-  uint64_t free_ = 0;   // granules in both trees
+  uint32_t aside_ = 0;  // the extent beside the trees: granule index plus one
+  uint64_t free_ = 0;   // granules of all free extents
   uint64_t dirty_ = 0;  // of those, granules that may be resident
   ExtentCounters counters_ = {};
 };

@@ -54,9 +54,8 @@ void* allocate_large(size_t bytes, size_t alignment, bool zero) {
   const size_t rounded = object_bytes(bytes);
   const uint32_t granules = granules_for(rounded);
   const auto granule_alignment = static_cast<uint32_t>(alignment <= kGranuleBytes ? 1 : alignment >> kGranuleShift);
-  bool clean = false;
   const GranuleIndex first = find_memory(granules + granule_alignment - 1, [&](Shard& shard) {
-    const GranuleIndex found = shard.extents.allocate(granules, granule_alignment, &clean);
+    const GranuleIndex found = shard.extents.allocate(granules, granule_alignment);
     if (found == kNoGranule) return found;
     ExtentRecord& r = region.extent(found);
     r.granules = granules;
@@ -70,7 +69,9 @@ void* allocate_large(size_t bytes, size_t alignment, bool zero) {
   });
   if (first == kNoGranule) return nullptr;
   // The run is ours alone now: its dirty bits change only when we free it.
-  if (zero && !clean) zero_dirty(first, rounded);
+  const uint32_t dirty = region.extent(first).dirty;
+  if (zero && dirty != 0) zero_dirty(first, rounded);
+  if (dirty < granules) note_fresh();
   return region.address(first);
 }
 
@@ -103,9 +104,10 @@ bool resize_large(void* p, size_t bytes) {
   if (wanted < r.granules) {
     const GranuleIndex tail = first + wanted;
     const uint32_t length = r.granules - wanted;
+    r.dirty = r.dirty == r.granules ? wanted : count_dirty(first, wanted);
     r.granules = wanted;
     mark_dirty(tail, length);
-    shard.extents.release(tail, length);
+    shard.extents.release(tail, length, length);
   }
   shard.large_bytes += rounded - r.bytes;
   r.bytes = rounded;

@@ -8,6 +8,7 @@ namespace pm {
 bool page_init(const PageOptions& options) {
   set_dirty_limit(options.dirty_bytes);
   huge_advice.set_mode(options.huge);
+  set_fit(options.fit);
   return region.init(options.reserve_bytes);
 }
 
@@ -15,8 +16,7 @@ GranuleIndex allocate_slab_run(uint32_t granules, bool* clean) {
   return find_memory(kBlockGranules, [&](Shard& shard) {
     const GranuleIndex run = shard.blocks.allocate(granules, clean);
     if (run != kNoGranule) return run;
-    bool block_clean = false;
-    const GranuleIndex block = shard.extents.allocate(kBlockGranules, kBlockGranules, &block_clean);
+    const GranuleIndex block = shard.extents.allocate(kBlockGranules, kBlockGranules);
     if (block == kNoGranule) return kNoGranule;
     shard.blocks.add(block);
     return shard.blocks.allocate(granules, clean);
@@ -49,6 +49,8 @@ void page_collect(PageStatistics& out) {
     out.extent_hits += shard.extents.counters().hits;
     out.extent_splits += shard.extents.counters().splits;
     out.extent_coalesces += shard.extents.counters().coalesces;
+    out.extent_coalescable += shard.extents.counters().coalescable;
+    out.extent_coalesced += shard.extents.counters().coalesced;
     out.free_extent_bytes += shard.extents.free_granules() << kGranuleShift;
     const uint64_t largest = uint64_t{shard.extents.largest_granules()} << kGranuleShift;
     out.largest_free_bytes = largest > out.largest_free_bytes ? largest : out.largest_free_bytes;

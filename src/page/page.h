@@ -24,6 +24,7 @@ struct PageOptions {
   uint64_t reserve_bytes;  // window of the region; 0 chooses
   uint64_t dirty_bytes;    // free resident bytes kept for reuse
   HugeMode huge;
+  Fit fit = Fit::best;
 };
 
 // False if the system refuses even a small region.
@@ -68,7 +69,8 @@ struct PageStatistics {
   uint64_t committed_bytes, reserved_bytes, dirty_bytes, clean_bytes, table_bytes;
   uint64_t large_objects, large_bytes, large_tail_bytes, large_allocations, large_frees;
   uint64_t slab_run_bytes, free_in_blocks_bytes;
-  uint64_t extent_hits, extent_splits, extent_coalesces, largest_free_bytes, free_extent_bytes;
+  uint64_t extent_hits, extent_splits, extent_coalesces, extent_coalescable, extent_coalesced;
+  uint64_t largest_free_bytes, free_extent_bytes;
   uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;
 };
 void page_collect(PageStatistics& out);

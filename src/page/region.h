@@ -38,15 +38,20 @@ struct ExtentRecord {
   uint32_t granules;
   uint32_t left;  // tree links: granule index plus one, 0 for none
   uint32_t right;
-  uint32_t dirty;  // granules of a free extent that may be resident
+  uint32_t dirty;  // granules that may be resident: of a free extent now, of a large object when it was handed out
   // Of the last granule of a free extent: its first granule. Read by a neighbour that wants to coalesce.
   // Of a run whose release was put off (Shard::deferred): the link of that list. Relaxed; the stack orders it.
   std::atomic<uint32_t> head;
   // Written under the shard's lock with release; free and realloc read it without (acquire) to tell a large object.
   std::atomic<ExtentState> state;
-  bool moved;      // its pages came by mremap: a kernel mapping of its own
-  uint64_t bytes;  // of a large object: what its owner may use; constant while it lives but for realloc by its owner
+  bool moved;     // its pages came by mremap: a kernel mapping of its own
+  uint8_t order;  // of a tree node: the largest natural run in it and below (page/extent_tree.h)
+  union {
+    uint64_t bytes;    // of a large object: what its owner may use; constant while it lives but for realloc by its owner
+    uint32_t longest;  // of a tree node: the longest extent in it and below
+  };
 };
+static_assert(sizeof(ExtentRecord) == 32);
 
 struct BlockRecord {
   uint32_t used;  // of a block that holds slabs: granules that belong to a slab

@@ -12,7 +12,6 @@ constinit Shard shards[kShards + 1] = {{0, LockRank::shard0},
                                        {4, LockRank::handler_shard}};
 
 HugeAdvice huge_advice;
-std::atomic<int64_t> dirty_granules{0};
 std::atomic<uint64_t> moved_now{0};
 
 namespace {
@@ -55,8 +54,9 @@ void release_large(Shard& shard, GranuleIndex first) {
   ++shard.large_frees;
   shard.large_bytes -= r.bytes;
   if (r.moved) moved_now.fetch_sub(1, std::memory_order_relaxed);
-  mark_dirty(first, r.granules);
-  shard.extents.release(first, r.granules);
+  // Bits that were set when it was handed out are still.
+  if (r.dirty != r.granules) mark_dirty(first, r.granules);
+  shard.extents.release(first, r.granules, r.granules);
 }
 
 // A run of slab granules has its length in `bytes`; a freed large object is `busy`. (The first granule of a block that

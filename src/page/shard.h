@@ -29,29 +29,30 @@ struct alignas(kCacheLine) Shard {
   uint64_t large_bytes = 0;
   uint64_t large_allocations = 0;
   uint64_t large_frees = 0;
+  // Granules of extents and blocks that are free, and of those dirty; as of the last unlock, for whoever adds up.
+  std::atomic<uint64_t> free_hint{0};
+  std::atomic<uint64_t> dirty_hint{0};
 };
 
 extern PM_SHARED Shard shards[kShards + 1];
 extern PM_SHARED HugeAdvice huge_advice;
 
-// Free dirty granules over all shards; updated after each change under a shard's lock, so exact up to what is in
-// flight.
-extern PM_SHARED std::atomic<int64_t> dirty_granules;
 // Large objects whose pages came by mremap, each a kernel mapping of its own; relaxed.
 extern PM_SHARED std::atomic<uint64_t> moved_now;
 
 inline uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
+inline uint64_t shard_free(const Shard& s) { return s.extents.free_granules() + s.blocks.free_granules(); }
 
-// Holds a shard's lock and carries the change of its dirty granules over to the sum.
+// Holds a shard's lock and, before it lets go, says how much is free.
 class ShardGuard {
  public:
   explicit ShardGuard(Shard& shard, bool locked_already = false) : shard_(shard) {
     if (!locked_already) shard_.lock.lock();
-    dirty_before_ = shard_dirty(shard_);
   }
   ~ShardGuard() {
-    const auto change = static_cast<int64_t>(shard_dirty(shard_) - dirty_before_);
-    if (change != 0) dirty_granules.fetch_add(change, std::memory_order_relaxed);
+    // Relaxed: hints for others; one writer at a time, in the lock.
+    shard_.dirty_hint.store(shard_dirty(shard_), std::memory_order_relaxed);
+    shard_.free_hint.store(shard_free(shard_), std::memory_order_relaxed);
     shard_.lock.unlock();
   }
   ShardGuard(const ShardGuard&) = delete;
@@ -59,7 +60,6 @@ class ShardGuard {
 
  private:
   Shard& shard_;
-  uint64_t dirty_before_;
 };
 
 inline Shard& owner_of(GranuleIndex g) { return shards[region.block(g).owner.load(std::memory_order_acquire) - 1]; }
@@ -77,8 +77,10 @@ void release_or_defer(GranuleIndex first);
 // Releases what handlers put off.
 void release_deferred();
 
-// Before fresh memory is touched: see decommit.h.
+// Before the heap grows by `granules`: see decommit.cc.
 void make_room_for(uint32_t granules);
+// After granules that are not resident have been handed out.
+void note_fresh();
 
 // Finds memory in a shard by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if it has none.
 template <typename Attempt>

@@ -37,7 +37,11 @@ bool start_layers() {
                             .dirty_bytes = current.dirty_bytes,
                             .huge = current.huge == "always" ? HugeMode::always
                                     : current.huge == "auto" ? HugeMode::automatic
-                                                             : HugeMode::never};
+                                                             : HugeMode::never,
+                            .fit = current.fit == "first"     ? Fit::first
+                                   : current.fit == "worst"   ? Fit::worst
+                                   : current.fit == "address" ? Fit::address
+                                                              : Fit::best};
   const MagazineOptions magazine = {.magazine_bytes = current.magazine_bytes,
                                     .depot_bytes = current.depot_bytes,
                                     .allow_rseq = !(current.magazine == "locked"),
