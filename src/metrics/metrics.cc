@@ -102,7 +102,7 @@ bool find_metric(const Snapshot& snapshot, const char* name, uint64_t& value) {
 }
 
 void write_text(const Snapshot& snapshot, TextWriter& out) {
-  out.text("poolmalloc statistics (mode: ").text(snapshot.mode).text(")\n");
+  out.text("poolmalloc statistics (mode: ").text(snapshot.mode).text(", fit: ").text(snapshot.fit).text(")\n");
   // The list itself rather than kMetricInfo, because the titles stand between its rows.
 #define GROUP(title) out.text("\n" title "\n");
 #define METRIC(name, kind, unit, help) write_text_line(#name, MetricUnit::unit, snapshot.name, help, out);
@@ -112,7 +112,7 @@ void write_text(const Snapshot& snapshot, TextWriter& out) {
 }
 
 void write_json(const Snapshot& snapshot, TextWriter& out) {
-  out.text("{\n  \"mode\": \"").text(snapshot.mode).text("\"");
+  out.text("{\n  \"mode\": \"").text(snapshot.mode).text("\",\n  \"fit\": \"").text(snapshot.fit).text("\"");
   for (const MetricInfo& info : kMetricInfo) {
     out.text(",\n  \"").text(info.name).text("\": ").number(snapshot.*info.value);
   }
@@ -135,6 +135,8 @@ void write_json(const Snapshot& snapshot, TextWriter& out) {
 void write_openmetrics(const Snapshot& snapshot, TextWriter& out) {
   out.text("# TYPE poolmalloc_mode info\n# HELP poolmalloc_mode How the magazines are reached.\n");
   out.text("poolmalloc_mode_info{mode=\"").text(snapshot.mode).text("\"} 1\n");
+  out.text("# TYPE poolmalloc_fit info\n# HELP poolmalloc_fit Which free extent serves a large request.\n");
+  out.text("poolmalloc_fit_info{fit=\"").text(snapshot.fit).text("\"} 1\n");
   for (const MetricInfo& info : kMetricInfo) {
     constexpr char kProcessPrefix[] = "poolmalloc_";
     write_family(kProcessPrefix, info, out);

@@ -25,6 +25,7 @@ struct Snapshot {
 #define METRIC(name, kind, unit, help) uint64_t name;
 #include "metrics/metrics.def"
   char mode[16];  // as pm_mode(): "rseq", "locked" or "passthrough"
+  char fit[8];    // the fit policy, as the option says it; empty in "passthrough"
   uint32_t class_count;
   ClassRow classes[kMaxSnapshotClasses];  // the first class_count, by size
 };
@@ -64,7 +65,7 @@ bool find_metric(const Snapshot& snapshot, const char* name, uint64_t& value);
 
 // For people: grouped, in human units, with a table of the size classes in use.
 void write_text(const Snapshot& snapshot, TextWriter& out);
-// One object: "mode", each metric by its name, and "classes", an array with an object for each size class in use.
+// One object: "mode", "fit", each metric by its name, and "classes", an array with an object for each size class in use.
 void write_json(const Snapshot& snapshot, TextWriter& out);
 // OpenMetrics 1.0, for Prometheus; ends with "# EOF".
 void write_openmetrics(const Snapshot& snapshot, TextWriter& out);

@@ -42,8 +42,8 @@ bool fits(uint32_t node, Need need) {
   return record(node).granules >= need.granules && (need.order == 0 || own_order(node) >= need.order);
 }
 
-// Whether some extent below may fit: for certain if only one of the two is asked for, as first() sees to.
-bool may_fit_below(uint32_t node, Need need) {
+// Whether some extent below fits.
+bool one_below_fits(uint32_t node, Need need) {
   return node != 0 && record(node).longest >= need.granules && record(node).order >= need.order;
 }
 
@@ -79,6 +79,11 @@ struct Path {
 }  // namespace
 
 void set_fit(Fit wanted) { fit = wanted; }
+
+const char* fit_name() {
+  static constexpr char kNames[][8] = {"best", "first", "worst", "address"};
+  return kNames[static_cast<unsigned>(fit)];
+}
 
 bool is_before(GranuleIndex a, GranuleIndex b) { return before(a + 1, b + 1); }
 
@@ -162,14 +167,14 @@ void ExtentTree::erase(GranuleIndex extent) {
 }
 
 GranuleIndex ExtentTree::first(Need need) const {
-  uint32_t node = may_fit_below(root_, need) ? root_ : 0;
+  uint32_t node = one_below_fits(root_, need) ? root_ : 0;
   while (node != 0) {
-    if (may_fit_below(record(node).left, need)) {
+    if (one_below_fits(record(node).left, need)) {
       node = record(node).left;
     } else if (fits(node, need)) {
       return node - 1;
     } else {
-      node = may_fit_below(record(node).right, need) ? record(node).right : 0;
+      node = one_below_fits(record(node).right, need) ? record(node).right : 0;
     }
   }
   return kNoGranule;
@@ -187,7 +192,7 @@ GranuleIndex ExtentTree::next(GranuleIndex extent, uint32_t granules) const {
     if (fits(node, need)) {
       found = node;
       below = 0;
-    } else if (may_fit_below(record(node).right, need)) {
+    } else if (one_below_fits(record(node).right, need)) {
       below = record(node).right;
     }
     node = record(node).left;

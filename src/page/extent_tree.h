@@ -26,10 +26,12 @@ enum class Fit : uint8_t { best, first, worst, address };
 
 // For all trees, while they are empty: at start.
 void set_fit(Fit fit);
+// The policy in force, as the option says it.
+const char* fit_name();
 
 inline constexpr GranuleIndex kNoGranule = UINT32_MAX;
 
-// What a free extent has to have.
+// What a free extent has to have: one of the two.
 struct Need {
   uint32_t granules;
   unsigned order;  // a run of 2^order granules, aligned to that; 0 for none in particular

@@ -55,6 +55,9 @@ void page_collect(PageStatistics& out) {
     const uint64_t largest = uint64_t{shard.extents.largest_granules()} << kGranuleShift;
     out.largest_free_bytes = largest > out.largest_free_bytes ? largest : out.largest_free_bytes;
   }
+  if (out.free_extent_bytes != 0) {
+    out.fragmentation_permille = 1000 * (out.free_extent_bytes - out.largest_free_bytes) / out.free_extent_bytes;
+  }
   out.committed_bytes = region.committed_bytes();
   // Whole granules that neither slabs nor free extents have belong to large objects.
   const uint64_t accounted = out.dirty_bytes + out.clean_bytes + out.slab_run_bytes + out.large_bytes;

@@ -70,7 +70,7 @@ struct PageStatistics {
   uint64_t large_objects, large_bytes, large_tail_bytes, large_allocations, large_frees;
   uint64_t slab_run_bytes, free_in_blocks_bytes;
   uint64_t extent_hits, extent_splits, extent_coalesces, extent_coalescable, extent_coalesced;
-  uint64_t largest_free_bytes, free_extent_bytes;
+  uint64_t largest_free_bytes, free_extent_bytes, fragmentation_permille;
   uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;
 };
 void page_collect(PageStatistics& out);

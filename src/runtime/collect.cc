@@ -74,6 +74,11 @@ void collect_pages(Snapshot& out) {
   out.extent_hits = pages.extent_hits;
   out.extent_splits = pages.extent_splits;
   out.extent_coalesces = pages.extent_coalesces;
+  out.extent_coalescable = pages.extent_coalescable;
+  out.extent_coalesced = pages.extent_coalesced;
+  out.largest_free_bytes = pages.largest_free_bytes;
+  out.free_extent_bytes = pages.free_extent_bytes;
+  out.fragmentation_permille = pages.fragmentation_permille;
   out.region_grows = pages.grows;
   out.decommit_calls = pages.decommit_calls;
   out.decommitted_bytes = pages.decommitted_bytes;
@@ -102,6 +107,7 @@ void collect(Snapshot& out) {
     return;
   }
   strcpy(out.mode, magazine_mode() == MagazineMode::rseq ? "rseq" : "locked");
+  strcpy(out.fit, fit_name());
   collect_classes(out);
   collect_pages(out);
   out.live_bytes = out.live_small_bytes + out.live_large_bytes;

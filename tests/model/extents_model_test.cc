@@ -1,5 +1,5 @@
 // Free extents and slab blocks (src/page/extents.h, slab_blocks.h) against a plain reference: ordered maps of
-// intervals. Two shards share one region, as in the page layer, so that neighbours of different owners exist.
+// intervals, and for each fit policy its definition, looked for from one end to the other. Two shards share one region, as in the page layer, so that neighbours of different owners exist.
 //
 // Nothing is mapped in the region's window: a bookkeeper that touched the memory it keeps books on would crash.
 #include <algorithm>
@@ -18,6 +18,7 @@ namespace {
 
 using model::Random;
 using pm::ExtentState;
+using pm::Fit;
 using pm::GranuleIndex;
 using pm::kBlockGranules;
 using pm::kNoGranule;
@@ -43,6 +44,8 @@ bool populate(uintptr_t, size_t) { return false; }
 bool move_pages(uintptr_t, uintptr_t, size_t) { return false; }
 
 constexpr pm::os::MemoryFunctions kUnmapped = {reserve, release, commit, decommit, advise_huge, populate, move_pages};
+
+Fit policy = Fit::best;
 
 // By granule, counted from the region's first.
 std::vector<bool> resident;
@@ -73,7 +76,20 @@ struct Reference {
     uint32_t granules;
     uint32_t dirty;
   };
-  using Order = std::set<std::pair<uint32_t, GranuleIndex>>;  // by length, then address
+  using Order = std::set<std::pair<uint32_t, GranuleIndex>>;  // as the policy ranks them, then by address
+
+  static uint32_t rank(uint32_t granules) {
+    switch (policy) {
+      case Fit::best: return granules;
+      case Fit::first: return 0;
+      case Fit::worst: return kMostGranules * 2 - granules;
+      case Fit::address: break;
+    }
+    // Four classes to a doubling: the two bits below the highest.
+    uint32_t rounded = granules;
+    for (uint32_t bit = 1; rounded >= 8 * bit; bit *= 2) rounded &= ~bit;
+    return rounded;
+  }
 
   std::map<GranuleIndex, Extent> free;
   Order dirty_ones;
@@ -85,14 +101,14 @@ struct Reference {
   void insert(GranuleIndex first, uint32_t granules) {
     const uint32_t dirty = count_resident(first, granules);
     free[first] = {granules, dirty};
-    (dirty != 0 ? dirty_ones : clean_ones).insert({granules, first});
+    (dirty != 0 ? dirty_ones : clean_ones).insert({rank(granules), first});
     free_granules += granules;
     dirty_granules += dirty;
   }
 
   Extent erase(GranuleIndex first) {
     const Extent extent = free.at(first);
-    (extent.dirty != 0 ? dirty_ones : clean_ones).erase({extent.granules, first});
+    (extent.dirty != 0 ? dirty_ones : clean_ones).erase({rank(extent.granules), first});
     free_granules -= extent.granules;
     dirty_granules -= extent.dirty;
     free.erase(first);
@@ -127,22 +143,28 @@ struct Reference {
     if (rest != 0) insert(first + granules, rest);
   }
 
-  // The smallest extent of at least `granules` at the lowest address, a dirty one rather than a clean one.
-  GranuleIndex best_fit(uint32_t granules) const {
+  // The first in the policy's order that has at least `granules`, a dirty one rather than a clean one.
+  GranuleIndex fit(uint32_t granules) const {
     for (const Order* order : {&dirty_ones, &clean_ones}) {
-      const auto at = order->lower_bound({granules, 0});
-      if (at != order->end()) return at->second;
+      for (const auto& [ignored, first] : *order) {
+        if (free.at(first).granules >= granules) return first;
+      }
     }
     return kNoGranule;
   }
 
-  uint32_t largest() const {
+  bool has_natural_run(uint32_t granules) const {
+    return std::any_of(free.begin(), free.end(), [&](const auto& one) {
+      return pm::align_up(one.first, granules) + granules <= one.first + one.second.granules;
+    });
+  }
+
+  uint32_t largest(const Order& order) const {
     uint32_t most = 0;
-    for (const Order* order : {&dirty_ones, &clean_ones}) {
-      if (!order->empty()) most = std::max(most, order->rbegin()->first);
-    }
+    for (const auto& [ignored, first] : order) most = std::max(most, free.at(first).granules);
     return most;
   }
+  uint32_t largest() const { return std::max(largest(dirty_ones), largest(clean_ones)); }
 };
 
 struct Run {
@@ -164,12 +186,12 @@ class Shard {
   }
 
   bool allocate(uint32_t granules, uint32_t alignment) {
-    bool reads_zero = false;
-    const GranuleIndex first = extents_.allocate(granules, alignment, &reads_zero);
-    const GranuleIndex fit = reference_.best_fit(granules);
+    const GranuleIndex first = extents_.allocate(granules, alignment);
+    const GranuleIndex fit = reference_.fit(granules);
     if (first == kNoGranule) {
-      // Only alignment may make it miss an extent, and never one so long that alignment cannot fail.
-      HOLDS(reference_.best_fit(granules + alignment - 1) == kNoGranule);
+      // Only alignment may make it miss an extent, and never one so long that alignment cannot fail, nor a natural run.
+      HOLDS(reference_.fit(granules + alignment - 1) == kNoGranule);
+      HOLDS(granules > alignment || !reference_.has_natural_run(alignment));
       return false;
     }
     HOLDS(first % alignment == 0);
@@ -179,7 +201,7 @@ class Shard {
       HOLDS(extent->first == fit);
       HOLDS(first == fit || first + granules == fit + extent->second.granules);
     }
-    HOLDS(reads_zero == (count_resident(first, granules) == 0));
+    HOLDS(region.extent(first).dirty == count_resident(first, granules));
     reference_.take(first, granules);
     own(first, granules);
     return true;
@@ -217,15 +239,26 @@ class Shard {
   }
 
   // What the page layer does for a decommit; the system may refuse it.
-  void decommit_extent(bool refused) {
-    const GranuleIndex first = extents_.take_dirty();
+  void decommit_extent(Random& random) {
+    const uint64_t goal = 1 + random.of_bits(8);
+    const GranuleIndex first = extents_.take_dirty(goal);
     HOLDS((first == kNoGranule) == reference_.dirty_ones.empty());
     if (first == kNoGranule) return;
-    HOLDS(std::make_pair(region.extent(first).granules, first) == *reference_.dirty_ones.rbegin());
     HOLDS(region.extent(first).state == ExtentState::busy);
-    const uint32_t granules = reference_.erase(first).granules;
-    if (!refused) clean(first, granules);
-    extents_.release(first, granules);
+    const uint32_t granules = region.extent(first).granules;
+    const auto extent = reference_.covering(first, granules);
+    HOLDS(extent != reference_.free.end() && extent->second.granules == reference_.largest(reference_.dirty_ones));
+    HOLDS(first + granules == extent->first + extent->second.granules);
+    HOLDS(first == extent->first || first % kBlockGranules == 0);
+    const uint32_t dirty = count_resident(first, granules);
+    HOLDS(region.extent(first).dirty == dirty && (dirty >= goal || first == extent->first));
+    // Not a block more than needed, but for a rest that has nothing dirty.
+    if (granules > kBlockGranules && dirty != extent->second.dirty) {
+      HOLDS(count_resident(first + kBlockGranules, granules - kBlockGranules) < goal);
+    }
+    reference_.take(first, granules);
+    if (!random.one_in(4)) clean(first, granules);
+    extents_.put_back(first, granules);
     reference_.release(first, granules);
   }
 
@@ -234,8 +267,8 @@ class Shard {
     GranuleIndex first = blocks_.allocate(granules, &reads_zero);
     if (first == kNoGranule) {
       HOLDS(granules > 1 || fullest_with_room() == 0);
-      bool block_reads_zero = false;
-      const GranuleIndex block = extents_.allocate(kBlockGranules, kBlockGranules, &block_reads_zero);
+      const GranuleIndex block = extents_.allocate(kBlockGranules, kBlockGranules);
+      HOLDS((block == kNoGranule) == !reference_.has_natural_run(kBlockGranules));
       if (block == kNoGranule) return;
       reference_.take(block, kBlockGranules);
       reference_.blocks[block] = 0;
@@ -386,7 +419,7 @@ void step(Shard& shard, Random& random, bool filling) {
   } else if (action < 92) {
     shard.release_slab_run(random);
   } else if (action < 96) {
-    shard.decommit_extent(random.one_in(4));
+    shard.decommit_extent(random);
   } else {
     shard.decommit_in_block(random.one_in(4));
   }
@@ -395,13 +428,25 @@ void step(Shard& shard, Random& random, bool filling) {
 }  // namespace
 
 int main(int argument_count, char** words) {
-  const model::Arguments run = model::arguments(argument_count, words, 1000000);
+  // The policy's name comes before what all model tests take.
+  constexpr std::pair<const char*, Fit> kPolicies[] = {
+      {"best", Fit::best}, {"first", Fit::first}, {"worst", Fit::worst}, {"address", Fit::address}};
+  HOLDS(argument_count > 1);
+  const auto named = std::find_if(std::begin(kPolicies), std::end(kPolicies),
+                                  [&](const auto& one) { return strcmp(one.first, words[1]) == 0; });
+  HOLDS(named != std::end(kPolicies));
+  policy = named->second;
+  pm::set_fit(policy);
+  const model::Arguments run = model::arguments(argument_count - 1, words + 1, 1000000);
   kernel = &pm::os::memory();
   pm::os::set_memory_functions(&kUnmapped);
   HOLDS(region.init(0));
   // Chunks no larger than asked for, so that the shards' chunks alternate.
   region.set_strict(true);
-  constexpr uint64_t kStepsPerAudit = POOLMALLOC_DEBUG ? 1 : 500;
+  // After each step every count is compared; all of the structure as often as there is time for: after each of the
+  // first steps, on a debug build.
+  constexpr uint64_t kEachStep = POOLMALLOC_DEBUG ? 50'000 : 0;
+  constexpr uint64_t kStepsPerAudit = POOLMALLOC_DEBUG ? 50 : 500;
   Random random(run.seed);
   Shard shards[kShards] = {Shard(0), Shard(1)};
   for (Shard& shard : shards) shard.grow(random);
@@ -409,7 +454,7 @@ int main(int argument_count, char** words) {
     Shard& shard = shards[random.below(kShards)];
     step(shard, random, i / 5000 % 2 == 0);
     shard.check();
-    if (i % kStepsPerAudit == 0) shard.audit();
+    if (i < kEachStep || i % kStepsPerAudit == 0) shard.audit();
   }
   for (Shard& shard : shards) {
     shard.release_all(random);

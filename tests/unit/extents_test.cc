@@ -1,7 +1,6 @@
 #include "page/extents.h"
 
-#include <random>
-#include <set>
+#include <initializer_list>
 
 #include "tests/unit/layers.h"
 
@@ -11,8 +10,9 @@ using namespace pm;
 using pm::test::in_fresh_process;
 
 // Extents of a shard of their own, with one chunk of `granules` in them. Returns its first granule.
-GranuleIndex start(Extents& extents, uint32_t granules) {
+GranuleIndex start(Extents& extents, uint32_t granules, Fit fit = Fit::best) {
   test::start_pages();
+  set_fit(fit);
   const Region::Chunk chunk = region.grow(granules, 0);
   EXPECT(chunk.granules >= granules);
   extents.release(chunk.first, chunk.granules);
@@ -20,8 +20,7 @@ GranuleIndex start(Extents& extents, uint32_t granules) {
 }
 
 GranuleIndex take(Extents& extents, uint32_t granules, uint32_t alignment = 1) {
-  bool clean = false;
-  return extents.allocate(granules, alignment, &clean);
+  return extents.allocate(granules, alignment);
 }
 
 TEST_CASE("split, and coalesce on both sides") {
@@ -88,22 +87,21 @@ TEST_CASE("dirty granules come first, and are told from clean ones") {
   in_fresh_process([] {
     Extents extents(0);
     const GranuleIndex first = start(extents, 64);
-    bool clean = false;
-    const GranuleIndex a = extents.allocate(8, 1, &clean);
-    EXPECT(clean && a == first);
+    const GranuleIndex a = take(extents, 8);
+    EXPECT(region.extent(a).dirty == 0 && a == first);
     const GranuleIndex fence = take(extents, 1);
     mark_dirty(a, 8);
     extents.release(a, 8);
     EXPECT(extents.dirty_granules() == 8);
     // A clean extent would fit more tightly, a dirty one costs no fault.
-    const GranuleIndex b = extents.allocate(2, 1, &clean);
-    EXPECT(b == a && !clean);
+    const GranuleIndex b = take(extents, 2);
+    EXPECT(b == a && region.extent(b).dirty == 2);
     EXPECT(extents.dirty_granules() == 6);
-    const GranuleIndex taken = extents.take_dirty();
+    const GranuleIndex taken = extents.take_dirty(1);
     EXPECT(taken == a + 2 && region.extent(taken).granules == 6 && extents.dirty_granules() == 0);
     mark_clean(taken, 6);
-    extents.release(taken, 6);
-    EXPECT(extents.dirty_granules() == 0 && extents.take_dirty() == kNoGranule);
+    extents.put_back(taken, 6);
+    EXPECT(extents.dirty_granules() == 0 && extents.take_dirty(1) == kNoGranule);
     EXPECT(is_dirty(b) && !is_dirty(taken) && count_dirty(b, 8) == 2);
     extents.release(fence, 1);
     extents.audit();
@@ -119,13 +117,17 @@ TEST_CASE("while a dirty extent is being decommitted, neighbours leave it alone"
     const GranuleIndex right = take(extents, 4);
     mark_dirty(middle, 4);
     extents.release(middle, 4);
-    EXPECT(extents.take_dirty() == middle);
+    EXPECT(extents.take_dirty(4) == middle);
     extents.release(left, 4);
     EXPECT(!extents.extend(left, 4, 6));
+    EXPECT(extents.counters().coalescable == 1 && extents.counters().coalesced == 0);
+    // Only the clean memory behind it joins at once.
     extents.release(right, 4);
+    EXPECT(extents.counters().coalescable == 2 && extents.counters().coalesced == 0);
     EXPECT(region.extent(left).granules == 4);
     mark_clean(middle, 4);
-    extents.release(middle, 4);
+    extents.put_back(middle, 4);
+    EXPECT(extents.counters().coalescable == 2);
     EXPECT(extents.largest_granules() == extents.free_granules());
     extents.audit();
   });
@@ -171,36 +173,93 @@ TEST_CASE("other shards' granules are no neighbours") {
   });
 }
 
-TEST_CASE("the tree holds thousands in order") {
+TEST_CASE("a decommit takes whole huge blocks from the end, no more than it wants") {
   in_fresh_process([] {
-    test::start_pages();
-    constexpr uint32_t kCount = 4096;
-    const GranuleIndex first = region.grow(2 * kCount, 0).first;
-    ExtentTree tree;
-    std::mt19937 random(1);
-    std::set<std::pair<uint32_t, GranuleIndex>> expected;
-    for (uint32_t i = 0; i < kCount; ++i) {
-      const GranuleIndex at = first + 2 * i;
-      region.extent(at).granules = 1 + static_cast<uint32_t>(random() % 100);
-      region.extent(at).state = ExtentState::free;
-      tree.insert(at);
-      expected.insert({region.extent(at).granules, at});
+    Extents extents(0);
+    start(extents, 256);
+    const GranuleIndex a = take(extents, 200);
+    take(extents, 1);
+    mark_dirty(a, 200);
+    extents.release(a, 200);
+    const GranuleIndex taken = extents.take_dirty(40);
+    EXPECT(taken % kBlockGranules == 0);
+    const uint32_t length = region.extent(taken).granules;
+    EXPECT(length >= 40 && length < 40 + kBlockGranules && taken + length == a + 200);
+    EXPECT(extents.dirty_granules() == 200 - length && region.extent(taken).dirty == length);
+    extents.audit();
+    mark_clean(taken, length);
+    extents.put_back(taken, length);
+    EXPECT(region.extent(a).granules == 200 && region.extent(a).dirty == 200 - length);
+    // Whose rest holds nothing dirty goes as one.
+    EXPECT(extents.take_dirty(200 - length) == a && region.extent(a).granules == 200);
+    extents.put_back(a, 200);
+    extents.audit();
+  });
+}
+
+TEST_CASE("each policy takes what it says") {
+  const auto taken_with = [](Fit fit, std::initializer_list<uint32_t> expected) {
+    in_fresh_process([&] {
+      Extents extents(0);
+      start(extents, 256, fit);
+      // Holes at rising addresses; 40 and 41 are of one size class.
+      const uint32_t sizes[] = {41, 9, 60, 40, 8};
+      GranuleIndex holes[5];
+      for (int i = 0; i < 5; ++i) {
+        holes[i] = take(extents, sizes[i]);
+        EXPECT(take(extents, 1) != kNoGranule);
+      }
+      while (take(extents, 1) != kNoGranule) {
+      }
+      for (int i = 0; i < 5; ++i) extents.release(holes[i], sizes[i]);
+      for (const uint32_t hole : expected) {
+        EXPECT(take(extents, 8) == holes[hole]);
+        extents.audit();
+      }
+    });
+  };
+  taken_with(Fit::best, {4, 1});
+  taken_with(Fit::first, {0});
+  taken_with(Fit::worst, {2});
+  taken_with(Fit::address, {1, 4, 0});
+}
+
+TEST_CASE("what was freed last is found by the policy, not before it") {
+  in_fresh_process([] {
+    Extents extents(0);
+    start(extents, 128);
+    const GranuleIndex small = take(extents, 4);
+    take(extents, 1);
+    const GranuleIndex large = take(extents, 10);
+    take(extents, 1);
+    extents.release(small, 4);
+    extents.release(large, 10);
+    EXPECT(take(extents, 3) == small);
+    extents.release(small, 3);
+    EXPECT(take(extents, 5) == large);
+    extents.audit();
+  });
+}
+
+TEST_CASE("a natural run is found among any number of extents that are long enough but lie badly") {
+  in_fresh_process([] {
+    Extents extents(0);
+    start(extents, 64 * kBlockGranules);
+    GranuleIndex first = kNoGranule;
+    while (const GranuleIndex at = take(extents, 1)) {
+      if (at == kNoGranule) break;
+      if (first == kNoGranule) first = at;
     }
-    tree.audit();
-    while (!expected.empty()) {
-      const uint32_t wanted = 1 + static_cast<uint32_t>(random() % 110);
-      const auto fit = expected.lower_bound({wanted, 0});
-      EXPECT(tree.best_fit(wanted) == (fit == expected.end() ? kNoGranule : fit->second));
-      EXPECT(tree.largest() == expected.rbegin()->second);
-      const auto victim = fit == expected.end() ? expected.begin() : fit;
-      const auto behind = std::next(victim);
-      EXPECT(tree.next(victim->second) == (behind == expected.end() ? kNoGranule : behind->second));
-      tree.erase(victim->second);
-      expected.erase(victim);
-      EXPECT(tree.count() == expected.size());
-      if (tree.count() % 512 == 0) tree.audit();
-    }
-    EXPECT(tree.empty() && tree.best_fit(1) == kNoGranule && tree.largest() == kNoGranule);
+    // 40 holes of 40 granules, none with a whole huge block, and at the highest address a block.
+    const auto block = static_cast<GranuleIndex>(align_up(first, kBlockGranules));
+    for (uint32_t i = 0; i < 20; ++i) extents.release(block + i * 3 * kBlockGranules + 12, 40);
+    const GranuleIndex natural = block + 61 * kBlockGranules;
+    extents.release(natural, 51);
+    EXPECT(take(extents, kBlockGranules, kBlockGranules) == natural);
+    // Aligned, but not a natural run: the ones beside the natural hole hold it as well.
+    EXPECT(take(extents, 20, kBlockGranules) != kNoGranule);
+    EXPECT(take(extents, 33, kBlockGranules) == kNoGranule);
+    extents.audit();
   });
 }
 

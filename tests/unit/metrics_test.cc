@@ -34,6 +34,7 @@ std::unique_ptr<Snapshot> example() {
   for (const auto& info : kMetricInfo) (*snapshot).*info.value = ++value;
   snapshot->committed_bytes = UINT64_MAX;
   std::string("rseq").copy(snapshot->mode, sizeof snapshot->mode);
+  std::string("best").copy(snapshot->fit, sizeof snapshot->fit);
   snapshot->class_count = 3;
   snapshot->classes[0].size = 16;
   snapshot->classes[1].size = 32;
@@ -72,6 +73,7 @@ TEST_CASE("JSON parses and holds every metric") {
   const auto snapshot = example();
   const auto json = nlohmann::json::parse(written(pm::write_json, *snapshot));
   CHECK(json.at("mode") == "rseq");
+  CHECK(json.at("fit") == "best");
   for (const auto& info : kMetricInfo) {
     INFO(info.name);
     CHECK(json.at(info.name).get<uint64_t>() == (*snapshot).*info.value);
@@ -141,16 +143,18 @@ TEST_CASE("OpenMetrics keeps the rules of the format") {
       if (brace != std::string::npos) {
         const std::string labels = first.substr(brace);
         const size_t quote = labels.find('"');
-        CHECK((labels.substr(0, quote) == "{class=" || labels.substr(0, quote) == "{mode="));
+        const std::string label = labels.substr(0, quote);
+        CHECK((label == "{class=" || label == "{mode=" || label == "{fit="));
         CHECK(labels.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789", quote + 1) == labels.size() - 2);
         CHECK(labels.substr(labels.size() - 2) == "\"}");
       }
       CHECK(samples.insert(first).second);
     }
   }
-  CHECK(families.size() == 1 + std::size(kMetricInfo) + std::size(kClassMetricInfo));
-  CHECK(samples.size() == 1 + std::size(kMetricInfo) + 2 * std::size(kClassMetricInfo));
+  CHECK(families.size() == 2 + std::size(kMetricInfo) + std::size(kClassMetricInfo));
+  CHECK(samples.size() == 2 + std::size(kMetricInfo) + 2 * std::size(kClassMetricInfo));
   CHECK(samples.count("poolmalloc_mode_info{mode=\"rseq\"}") == 1);
+  CHECK(samples.count("poolmalloc_fit_info{fit=\"best\"}") == 1);
   CHECK(samples.count("poolmalloc_class_live_objects{class=\"32768\"}") == 1);
   CHECK(samples.count("poolmalloc_class_hits_total{class=\"16\"}") == 1);
   CHECK(text.find("\npoolmalloc_committed_bytes 18446744073709551615\n") != std::string::npos);
@@ -160,7 +164,7 @@ TEST_CASE("OpenMetrics keeps the rules of the format") {
 TEST_CASE("the text report is for people") {
   const auto snapshot = example();
   const std::string text = written(pm::write_text, *snapshot);
-  CHECK(text.rfind("poolmalloc statistics (mode: rseq)\n", 0) == 0);
+  CHECK(text.rfind("poolmalloc statistics (mode: rseq, fit: best)\n", 0) == 0);
   CHECK(text.find("\nPages\n  committed_bytes                   16.0 EiB  Memory that is ours to touch.\n") !=
         std::string::npos);
   for (const auto& info : kMetricInfo) CHECK(text.find(std::string("  ") + info.name + " ") != std::string::npos);
