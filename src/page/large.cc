@@ -61,6 +61,7 @@ void* allocate_large(size_t bytes, size_t alignment, bool zero) {
     r.granules = granules;
     r.bytes = rounded;
     r.moved = false;
+    r.vacated = false;
     r.state.store(ExtentState::large, std::memory_order_release);
     ++shard.large_objects;
     ++shard.large_allocations;
@@ -114,23 +115,35 @@ bool resize_large(void* p, size_t bytes) {
   return true;
 }
 
-void* move_large(void* p, size_t bytes) {
+namespace {
+
+// Moves the first `bytes` of object `from` to object `to` by their pages. False if that does not pay: pages that lie at
+// the destination would be thrown away, which costs three times what copying to them does. (Per MiB, about: to a place
+// without pages, moved 10 us, copied with the faults that takes 90; over resident pages, moved 110 us, copied 36.)
+bool move_pages(GranuleIndex from, GranuleIndex to, size_t bytes) {
   // Each moved object is a kernel mapping of its own: few enough that vm.max_map_count is never near.
   constexpr uint64_t kMaxMoved = 1024;
+  const auto granules = static_cast<uint32_t>(bytes >> kGranuleShift);
+  if (4 * count_dirty(to, granules) > granules || moved_now.load(std::memory_order_relaxed) >= kMaxMoved) return false;
+  if (!os::memory().move_pages(address_of(region.address(from)), address_of(region.address(to)), bytes)) return false;
+  moves.fetch_add(1, std::memory_order_relaxed);
+  moved_now.fetch_add(1, std::memory_order_relaxed);
+  region.extent(to).moved = true;
+  region.extent(from).vacated = true;
+  return true;
+}
+
+}  // namespace
+
+void* move_large(void* p, size_t bytes) {
   constexpr size_t kWorthMoving = kMiB;
   const GranuleIndex from = region.granule_of(p);
   const size_t old_bytes = region.extent(from).bytes;
-  if (old_bytes < kWorthMoving || moved_now.load(std::memory_order_relaxed) >= kMaxMoved) return nullptr;
-  void* moved = allocate_large(bytes, kGranuleBytes, false);
+  if (old_bytes < kWorthMoving || bytes < old_bytes) return nullptr;
+  void* const moved = allocate_large(bytes, kGranuleBytes, false);
   if (moved == nullptr) return nullptr;
   void* start = nullptr;
-  if (!os::memory().move_pages(address_of(p), address_of(moved), old_bytes)) {
-    free_large(moved, &start);
-    return nullptr;
-  }
-  moves.fetch_add(1, std::memory_order_relaxed);
-  moved_now.fetch_add(1, std::memory_order_relaxed);
-  region.extent(region.granule_of(moved)).moved = true;
+  if (!move_pages(from, region.granule_of(moved), old_bytes)) memcpy(moved, p, old_bytes);
   free_large(p, &start);
   return moved;
 }

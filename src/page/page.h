@@ -55,8 +55,8 @@ FreeLarge find_large(const void* p, void** start);
 size_t large_size(const void* p);
 // Grows or shrinks in place; false if it cannot (grow: no room behind).
 bool resize_large(void* p, size_t bytes);
-// A larger object with the same content at another place, by moving its pages; nullptr if that does not pay or the
-// system refuses. The old object is freed.
+// A larger object with the same content at another place, by moving its pages or by copying, whichever is cheaper;
+// nullptr if the object is too small to be looked at so closely, or without memory. The old object is freed.
 void* move_large(void* p, size_t bytes);
 
 // Objects that move_large moved so far.

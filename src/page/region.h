@@ -45,6 +45,7 @@ struct ExtentRecord {
   // Written under the shard's lock with release; free and realloc read it without (acquire) to tell a large object.
   std::atomic<ExtentState> state;
   bool moved;     // its pages came by mremap: a kernel mapping of its own
+  bool vacated;   // its pages went by mremap: none is resident any more
   uint8_t order;  // of a tree node: the largest natural run in it and below (page/extent_tree.h)
   union {
     uint64_t bytes;    // of a large object: what its owner may use; constant while it lives but for realloc by its owner
