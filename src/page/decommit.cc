@@ -81,8 +81,13 @@ struct Victims {
   }
 };
 
-void take_victims(Shard& shard, uint64_t goal, Victims& victims) {
-  const ShardGuard guard(shard);
+void take_victims(Shard& shard, uint64_t goal, bool wait, Victims& victims) {
+  if (wait) {
+    shard.lock.lock();
+  } else if (!shard.lock.try_lock()) {
+    return;
+  }
+  const ShardGuard guard(shard, true);
   while (victims.count < Victims::kMax && victims.dirty < goal) {
     const GranuleIndex extent = shard.extents.take_dirty(goal - victims.dirty);
     if (extent != kNoGranule) {
@@ -96,11 +101,11 @@ void take_victims(Shard& shard, uint64_t goal, Victims& victims) {
   }
 }
 
-size_t decommit_shard(Shard& shard, uint64_t goal) {
+size_t decommit_shard(Shard& shard, uint64_t goal, bool wait) {
   size_t given = 0;
   while (given < goal << kGranuleShift) {
     Victims victims;
-    take_victims(shard, goal - (given >> kGranuleShift), victims);
+    take_victims(shard, goal - (given >> kGranuleShift), wait, victims);
     if (victims.count == 0) break;
     const bool all = os::memory().decommit(victims.ranges, victims.count) == victims.granules << kGranuleShift;
     const size_t now = all ? victims.dirty << kGranuleShift : 0;
@@ -127,14 +132,14 @@ size_t decommit_shard(Shard& shard, uint64_t goal) {
 
 void set_dirty_limit(uint64_t bytes) { dirty_limit = bytes; }
 
-size_t decommit_all(uint64_t goal_granules) {
+size_t decommit_all(uint64_t goal_granules, bool wait) {
   size_t given = 0;
   if (inside_lock()) return 0;
-  release_deferred();
+  release_deferred(wait);
   for (Shard& shard : shards) {
     const uint64_t done = given >> kGranuleShift;
     if (done >= goal_granules) break;
-    given += decommit_shard(shard, goal_granules - done);
+    given += decommit_shard(shard, goal_granules - done, wait);
   }
   return given;
 }
@@ -146,7 +151,7 @@ void make_room_for(uint32_t granules) {
   const uint64_t allowed = at_least_limit(region.committed_bytes() / 5 >> kGranuleShift);
   if (now.dirty <= allowed) return;
   const uint64_t excess = now.dirty - allowed;
-  decommit_all(excess < granules ? granules : excess);
+  decommit_all(excess < granules ? granules : excess, false);
 }
 
 // Clean memory raises the resident size as growth does, without being asked for again and again: it is taken because
@@ -156,7 +161,7 @@ void note_fresh() {
   const uint64_t allowed = at_least_limit(now.used / kDirtyShare);
   if (now.dirty <= allowed || inside_lock()) return;
   const uint64_t granules = claim_by_time(now.dirty - allowed);
-  if (granules != 0) decommit_all(granules);
+  if (granules != 0) decommit_all(granules, false);
 }
 
 void set_decommit_clock(uint64_t (*clock)()) { replaced_clock = clock; }

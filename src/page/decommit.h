@@ -9,8 +9,9 @@ namespace pm {
 // Bytes that may lie free and resident before growth decommits; set at start.
 void set_dirty_limit(uint64_t bytes);
 
-// Decommits up to `goal` granules that may be resident, over all shards; returns the bytes given.
-size_t decommit_all(uint64_t goal_granules);
+// Decommits up to `goal` granules that may be resident, over all shards; returns the bytes given. Shards that are busy
+// are waited for only if `wait` says so: nobody who allocates waits here.
+size_t decommit_all(uint64_t goal_granules, bool wait);
 
 // For tests and simulations: another clock, in nanoseconds; nullptr for the real one. Not thread-safe.
 void set_decommit_clock(uint64_t (*clock)());

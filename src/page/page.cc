@@ -30,11 +30,12 @@ void release_slab_run(GranuleIndex first, uint32_t granules) {
 
 size_t page_trim(size_t goal) {
   const size_t all = region.committed_bytes();
-  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes));
+  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes), true);
 }
 
 void page_collect(PageStatistics& out) {
   out = {};
+  if (!inside_lock()) release_deferred(true);
   for (Shard& shard : shards) {
     const ShardGuard guard(shard);
     out.dirty_bytes += shard_dirty(shard) << kGranuleShift;

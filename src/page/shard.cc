@@ -16,8 +16,7 @@ std::atomic<uint64_t> moved_now{0};
 
 namespace {
 
-// Runs that a signal handler could not release because it had interrupted the holder of their shard's lock. Whoever
-// takes a shard's lock next releases them. Linked through ExtentRecord::head of the first granule.
+// Runs that could not be released because somebody held their shard's lock: whoever comes by next releases them. Linked through ExtentRecord::head of the first granule.
 template <typename T>
 using StdAtomic = std::atomic<T>;
 IndexStack<StdAtomic> deferred;
@@ -39,6 +38,20 @@ void note_collision() {
   const uint32_t seen = collisions.fetch_add(1, std::memory_order_relaxed) + 1;
   const uint32_t n = homes.load(std::memory_order_relaxed);
   if (n < kShards && seen >= n * kCollisionsPerHome) homes.store(n + 1, std::memory_order_relaxed);
+}
+
+Shard& lock_some(uint32_t home) {
+  constexpr unsigned kSpins = 64;
+  for (unsigned spins = 0; spins < kSpins; ++spins) {
+    if (shards[home].lock.try_lock()) return shards[home];
+    os::pause_cpu();
+  }
+  for (uint32_t i = 1; i < kShards; ++i) {
+    Shard& other = shards[(home + i) % kShards];
+    if (other.lock.try_lock()) return other;
+  }
+  shards[home].lock.lock();
+  return shards[home];
 }
 
 void release_run(Shard& shard, GranuleIndex first, uint32_t granules) {
@@ -75,29 +88,41 @@ void release_any(Shard& shard, GranuleIndex first) {
 
 }  // namespace
 
-void release_deferred() {
+void release_deferred(bool wait) {
   uint32_t at = deferred.take_all();
   while (at != kNoIndex) {
     const uint32_t next = deferred_link(at).load(std::memory_order_relaxed);
     Shard& shard = owner_of(at);
-    const ShardGuard guard(shard);
-    release_any(shard, at);
+    if (wait) {
+      const ShardGuard guard(shard);
+      release_any(shard, at);
+    } else if (shard.lock.try_lock()) {
+      const ShardGuard guard(shard, true);
+      release_any(shard, at);
+    } else {
+      deferred.push(at, deferred_link);
+    }
     at = next;
   }
 }
 
+void settle_deferred() {
+  if (PM_UNLIKELY(!deferred.empty()) && !inside_lock()) release_deferred(false);
+}
+
+// Whoever frees never waits: a thread that holds the lock may have lost its CPU. It finds the run on the list when it is
+// through; if it was through just before, the second try succeeds. What two threads pass over in the middle of such
+// a meeting is found by the next one that comes by.
 void release_or_defer(GranuleIndex first) {
   Shard& shard = owner_of(first);
-  if (PM_UNLIKELY(inside_lock())) {
-    if (!shard.lock.try_lock()) return deferred.push(first, deferred_link);
+  if (PM_LIKELY(shard.lock.try_lock())) {
     const ShardGuard guard(shard, true);
-    return release_any(shard, first);
-  }
-  {
-    const ShardGuard guard(shard);
     release_any(shard, first);
+  } else {
+    note_collision();
+    deferred.push(first, deferred_link);
   }
-  if (PM_UNLIKELY(!deferred.empty())) release_deferred();
+  settle_deferred();
 }
 
 }  // namespace pm

@@ -70,12 +70,14 @@ void note_collision();
 
 // The shard's lock is held: gives back a run of slab granules, and with its last run the block.
 void release_run(Shard& shard, GranuleIndex first, uint32_t granules);
-// Gives back a freed large object (state busy) or a run of slab granules (its length in the record's `bytes`), now or,
-// in a signal handler that interrupted the holder of the lock, when the next thread comes by.
+// Gives back a freed large object (state busy) or a run of slab granules (its length in the record's `bytes`): now or,
+// if the shard's lock is taken, when the next thread comes by.
 void release_or_defer(GranuleIndex first);
 
-// Releases what handlers put off.
-void release_deferred();
+// Releases what was put off; what cannot be without waiting only if `wait` says so.
+void release_deferred(bool wait);
+// The same without waiting, if there is anything.
+void settle_deferred();
 
 // Before the heap grows by `granules`: see decommit.cc.
 void make_room_for(uint32_t granules);
@@ -104,19 +106,33 @@ GranuleIndex try_locked(Shard& shard, Attempt attempt) {
   return attempt(shard);
 }
 
-// Home first, then any shard that is not busy, then home again, waiting for it, then by growing home. A handler inside
-// a lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait for anything else.
+// Locks home, or after a short spin any shard that is not busy: who holds home may have lost its CPU. Waits for home if
+// all are.
+Shard& lock_some(uint32_t home);
+
+// Home first, then any shard that is not busy, then home again, or another while it stays busy, then by growing that
+// one. A handler inside a lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait
+// for anything else.
 template <typename Attempt>
 GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
   const uint32_t home = home_shard();
   GranuleIndex found = try_shards(home, attempt);
+  settle_deferred();
   if (found != kNoGranule) return found;
   const bool handler = inside_lock();
-  Shard& shard = shards[handler ? kHandlerShard : home];
-  if (handler && (shard.lock.held_by_this_thread() || region.lock().held_by_this_thread())) return kNoGranule;
-  if (!handler) make_room_for(granules);
-  // Another thread may have freed or grown meanwhile.
-  found = try_locked(shard, attempt);
+  Shard& handlers = shards[kHandlerShard];
+  if (handler && (handlers.lock.held_by_this_thread() || region.lock().held_by_this_thread())) return kNoGranule;
+  if (handler) {
+    handlers.lock.lock();
+  } else {
+    make_room_for(granules);
+  }
+  Shard& shard = handler ? handlers : lock_some(home);
+  {
+    // Another thread may have freed or grown meanwhile.
+    const ShardGuard guard(shard, true);
+    found = attempt(shard);
+  }
   if (found != kNoGranule) return found;
   const Region::Chunk chunk = region.grow(granules, shard.id);
   if (chunk.granules == 0) return kNoGranule;
