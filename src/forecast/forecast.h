@@ -20,7 +20,7 @@ struct Prediction {
 
 // How good the forecasts have been, for the metrics.
 struct ForecastScore {
-  uint64_t judged;              // predictions that came due
+  uint64_t judged;                           // predictions that came due
   uint32_t error_permille[kHorizons];        // mean absolute error over the mean level, decayed
   uint32_t naive_error_permille[kHorizons];  // the same of "the last value"
   uint32_t coverage_permille[kHorizons];     // share of actual values inside the interval
@@ -34,13 +34,13 @@ struct Forecast {
   Trend trend;
   // Until usage meets the limit, in seconds; earliest and latest are the error band. kNever if not in sight.
   uint32_t seconds_to_limit, earliest_seconds, latest_seconds;
-  int64_t growth_bytes_per_second;               // of usage, smoothed
+  int64_t growth_bytes_per_second;                              // of usage, smoothed
   uint64_t allocation_bytes_per_second, free_bytes_per_second;  // now
-  uint64_t allocation_forecast, free_forecast;   // the same at 60 s
+  uint64_t allocation_forecast, free_forecast;                  // the same at 60 s
   ForecastScore score;
 };
 
-struct ForecastOptions {   // thresholds are options of the library
+struct ForecastOptions {      // thresholds are options of the library
   uint32_t critical_seconds;  // time to limit below which the trend is critical
   uint32_t stable_permille;   // growth per minute, of the level, that still counts as stable
 };
@@ -48,7 +48,8 @@ struct ForecastOptions {   // thresholds are options of the library
 class Forecaster {
  public:
   void configure(const ForecastOptions&);
-  void add(const Sample& sample);   // O(1), at most a few microseconds; tolerates irregular spacing, gaps, clocks that jump, changing limits
+  void add(const Sample& sample);  // O(1), at most a few microseconds; tolerates irregular spacing, gaps, clocks that
+                                   // jump, changing limits
   const Forecast& current() const;
 };
 
