@@ -84,11 +84,10 @@ void Waits::arrange_threshold(const os::FileFunctions& files, os::Scratch scratc
   KeptFile* const usage = limits.usage_file();
   const bool wanted = limit != UINT64_MAX && usage != nullptr && usage->is_open();
   if (counter_.is_open()) {
-    if (wanted && threshold_limit_ == limit && threshold_usage_ == usage->descriptor() &&
-        is_our_counter(files, scratch)) {
+    // Whether the counter behind the number is still ours is asked when it fires: that opens a file.
+    if (wanted && threshold_limit_ == limit && threshold_usage_ == usage->descriptor() && counter_.verify(files))
       return;
-    }
-    close_counter(files, scratch);
+    if (counter_.is_open()) close_counter(files, scratch);
   }
   if (!wanted || is_refused(Wake::threshold)) return;
   const int fd = files.create_event(files.context);

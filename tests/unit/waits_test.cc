@@ -94,8 +94,10 @@ TEST_CASE("thresholds follow the limit of version 1") {
                        std::to_string(percent * 95));
   const size_t written = control.size();
   const size_t open = f.files.open_count();
+  const unsigned opens = f.files.opens;
   f.arrange();
   CHECK(control.size() == written);
+  CHECK(f.files.opens == opens);
   f.files.set("/m/a/memory.limit_in_bytes", mib(400) + "\n");
   f.arrange();
   CHECK(control.size() > written);
