@@ -194,7 +194,9 @@ const Family kFamilies[] = {
     {"square_400", false, [](Setting& s) { return square(s, 400, 0); }},
     {"sine", false, [](Setting& s) { return sine(s, s.random.uniform(60, 240)); }},
     {"leak", true,
-     [](Setting& s) { return line_to_limit(s, s.random.uniform(100, 200), 0, s.seconds * s.random.uniform(0.5, 0.95)); }},
+     [](Setting& s) {
+       return line_to_limit(s, s.random.uniform(100, 200), 0, s.seconds * s.random.uniform(0.5, 0.95));
+     }},
     {"saw", false, [](Setting& s) { return saw(s, 0); }},
     {"saw_leak", true,
      [](Setting& s) {

@@ -41,9 +41,9 @@ bool curve_meets_limit(const std::string& family);
 Curve make_curve(const CurveRequest& request);
 
 // Columns time_s and used_bytes, and optionally usage_bytes and limit_bytes, in any order, named by the first line;
-// other columns are passed over. Without usage_bytes the usage is used_bytes; without limit_bytes, or where the field is
-// empty or "max", there is no limit. Empty lines and lines that begin with # are passed over. False with the line's number
-// and what is wrong with it in `error`: an unknown number, a time that does not rise, no points at all.
+// other columns are passed over. Without usage_bytes the usage is used_bytes; without limit_bytes, or where the field
+// is empty or "max", there is no limit. Empty lines and lines that begin with # are passed over. False with the line's
+// number and what is wrong with it in `error`: an unknown number, a time that does not rise, no points at all.
 bool read_curve(std::istream& in, Curve& curve, std::string& error);
 void write_curve(std::ostream& out, const Curve& curve);
 

@@ -95,7 +95,8 @@ bool read_curve(std::istream& in, Curve& curve, std::string& error) {
     const std::vector<std::string_view> fields = fields_of(line);
     if (columns.time < 0) {
       columns = Columns(fields);
-      if (columns.time < 0 || columns.used < 0) return fail("the first line must name the columns time_s and used_bytes");
+      if (columns.time < 0 || columns.used < 0)
+        return fail("the first line must name the columns time_s and used_bytes");
       continue;
     }
     CurvePoint point{};

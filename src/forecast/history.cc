@@ -1,0 +1,56 @@
+#include "forecast/history.h"
+
+namespace pm {
+
+void History::push(double value) {
+  if (block_steps_ == kBlockSteps) {
+    blocks_.push(block_max_);
+    long_block_max_ = larger(long_block_max_, block_max_);
+    block_steps_ = 0;
+    block_max_ = 0;
+    if (++long_block_blocks_ == kBlocksPerLongBlock) {
+      long_blocks_.push(long_block_max_);
+      long_block_blocks_ = 0;
+      long_block_max_ = 0;
+    }
+  }
+  steps_.push(value);
+  block_max_ = larger(block_max_, value);
+  ++block_steps_;
+}
+
+void History::replace_newest(double value) {
+  if (steps_.size() == 0) return;
+  steps_.set_newest(value);
+  block_max_ = larger(block_max_, value);
+}
+
+void History::clear() {
+  steps_.clear();
+  blocks_.clear();
+  long_blocks_.clear();
+  block_max_ = long_block_max_ = 0;
+  block_steps_ = long_block_blocks_ = 0;
+}
+
+double History::largest(uint32_t age, uint32_t length) const {
+  float most = 0;
+  for (uint32_t i = age; i < age + length; ++i) {
+    const float value = steps_.at(i);
+    if (value > most) most = value;
+  }
+  return most;
+}
+
+double History::largest_before(uint32_t age) const {
+  // Blocks that end before that age: the unfinished one and those that reach into it are passed over.
+  const uint32_t skipped = age <= block_steps_ ? 0 : (age - block_steps_ + kBlockSteps - 1) / kBlockSteps;
+  double most = 0;
+  for (uint32_t i = skipped; i < blocks_.size(); ++i) most = larger(most, blocks_.at(i));
+  for (uint32_t i = skipped / kBlocksPerLongBlock + 1; i < long_blocks_.size(); ++i) {
+    most = larger(most, long_blocks_.at(i));
+  }
+  return most;
+}
+
+}  // namespace pm

@@ -1,0 +1,38 @@
+// The band around a forecast that nine in ten actual values fall into. Its edges are quantiles of the recent errors;
+// which quantiles is adapted online, each side for itself: errors of overlapping forecasts come in clusters, so that
+// the plain 5 % and 95 % quantiles of a few hundred would cover too little.
+#pragma once
+
+#include <cstdint>
+
+namespace pm {
+
+class Interval {
+ public:
+  // A forecast with this error (actual less forecast) came due; below and above say on which side of its band it fell.
+  void judge(double error, bool below, bool above);
+
+  // Of the error: what to add to a forecast.
+  double low() const { return edge(low_share_, false); }
+  double high() const { return edge(high_share_, true); }
+
+ private:
+  static constexpr uint32_t kErrors = 128;
+  static constexpr uint32_t kEvery = 4;  // of the errors judged one in so many is kept: neighbours are nearly the same
+  static constexpr double kShare = 0.05;
+  static constexpr double kStep = 0.003;
+
+  void keep(float error);
+  double edge(double share, bool upper) const;
+
+  float sorted_[kErrors] = {};
+  float in_order_[kErrors] = {};
+  uint32_t count_ = 0;
+  uint32_t next_ = 0;
+  uint32_t judged_ = 0;
+  // The share of errors to leave out on each side, less kShare: zero-initialised. May fall below none: then the band is
+  // wider than every error seen.
+  double low_share_ = 0, high_share_ = 0;
+};
+
+}  // namespace pm

@@ -1,0 +1,59 @@
+// The models that need no season. Each is fed step by step and asked for the value `ahead` steps from now.
+#pragma once
+
+#include <cstdint>
+
+#include "forecast/history.h"
+
+namespace pm {
+
+// A straight line through points (0, y0), (1, y1), ..., by least squares.
+struct Line {
+  double at_zero = 0;
+  double slope = 0;
+  double slope_error = 0;  // standard error
+  double spread = 0;       // standard deviation of the points about the line
+  double fit = 0;          // R squared: the share of the points' variance that the line explains
+
+  static Line through(const double* values, uint32_t count);
+  double at(double x) const { return at_zero + slope * x; }
+};
+
+// Level and trend, each smoothed; the trend is damped, so that a rise is not taken to go on for ever.
+class Holt {
+ public:
+  void update(double value);
+  double forecast(uint32_t ahead) const;
+  void clear() { renew(*this); }
+
+ private:
+  double level_ = 0;
+  double trend_ = 0;
+  uint32_t updates_ = 0;
+};
+
+// The mean of what followed values like this one: x(t + ahead) = a + b x(t), a and b from the recent past by least
+// squares. b near 0 is a mean that the series comes back to, b near 1 a walk with drift. One per horizon.
+class Regression {
+ public:
+  // `then` is the value that `now` was to be forecast from.
+  void update(double then, double now);
+  bool is_ready() const { return updates_ >= kLeastPairs; }
+  double forecast(double value) const;
+  void clear() { renew(*this); }
+
+ private:
+  static constexpr uint32_t kLeastPairs = 60;
+  static constexpr uint32_t kMemory = 1200;
+
+  double then_ = 0, now_ = 0;            // means
+  double then_then_ = 0, then_now_ = 0;  // variance and covariance
+  uint32_t updates_ = 0;
+};
+
+// The line through the last two minutes' values.
+Line least_squares(const History& history, uint32_t* length);
+// The line through the maxima of the last blocks of 30 s, the newest ending now.
+double block_maxima_forecast(const History& history, uint32_t ahead);
+
+}  // namespace pm

@@ -1,0 +1,134 @@
+#include "forecast/season.h"
+
+namespace pm {
+
+namespace {
+
+constexpr uint32_t kShortestPeriod = 4;
+constexpr double kRatioBound = 0.4;        // 1 - 0.6
+constexpr double kValleyRim = 0.15;        // a valley is over when the ratio has risen so much above its floor
+constexpr double kLeastAmplitude = 0.002;  // of the level: smaller seasons are noise to a heap
+constexpr uint32_t kLeastPairs = 24;
+constexpr uint32_t kMissesForgiven = 8;
+
+// How many updates a lag remembers. A slice comes round every five or six steps; twice the lag, and two minutes at
+// least.
+constexpr uint32_t memory_of(uint32_t lag) { return lag < 120 ? 44 : lag * 2 * 2 / 11; }
+
+}  // namespace
+
+bool Season::is_learned(uint32_t lag) const { return counts_[lag] >= kLeastPairs && counts_[lag] * 11U >= lag * 2U; }
+
+double Season::variance(uint32_t lag) const {
+  const double mean = means_[lag];
+  return larger(0, squares_[lag] - mean * mean);
+}
+
+void Season::update(const History& history) {
+  // A pause every other sweep, so that no period is in step with the slices.
+  if (slice_ == kSlices) {
+    slice_ = 0;
+    if (pause_next_) {
+      pause_next_ = false;
+      return;
+    }
+    pause_next_ = true;
+  }
+  const uint32_t first = slice_ * kSliceLags + 1;
+  const uint32_t last = first + kSliceLags - 1;
+  ++slice_;
+  if (slice_ == 1) {
+    variance_sum_ = valley_ratio_ = 0;
+    valley_lag_ = 0;
+    valley_left_ = ended_ = false;
+  }
+  learn(history, first, last);
+  look_for_valley(first, last);
+  if (slice_ == kSlices) finish_sweep(history.at(0));
+}
+
+void Season::learn(const History& history, uint32_t first, uint32_t last) {
+  const uint32_t reach = history.size();
+  const float now = history.at(0);
+  for (uint32_t lag = first; lag <= last && lag < reach; ++lag) {
+    if (counts_[lag] < memory_of(lag)) ++counts_[lag];
+    const float share = 1.0F / static_cast<float>(counts_[lag]);
+    const float difference = now - history.at(lag);
+    means_[lag] += (difference - means_[lag]) * share;
+    squares_[lag] += (difference * difference - squares_[lag]) * share;
+  }
+}
+
+void Season::look_for_valley(uint32_t first, uint32_t last) {
+  for (uint32_t lag = first; lag <= last && !ended_; ++lag) {
+    if (!is_learned(lag)) {
+      ended_ = true;
+      return;
+    }
+    learned_ = lag;
+    const double here = variance(lag);
+    variance_sum_ += here;
+    if (lag < kShortestPeriod || valley_left_) continue;
+    const double ratio = variance_sum_ > 0 ? here * lag / variance_sum_ : 1;
+    if (valley_lag_ == 0 || ratio < valley_ratio_) {
+      if (ratio < kRatioBound) {
+        valley_ratio_ = ratio;
+        valley_lag_ = lag;
+      }
+    } else if (ratio > valley_ratio_ + kValleyRim) {
+      valley_left_ = true;
+    }
+  }
+}
+
+void Season::finish_sweep(double level) {
+  const double least = level * kLeastAmplitude;
+  const bool found = valley_left_ && variance_sum_ >= least * least * learned_;
+  if (found) {
+    period_ = valley_lag_;
+    misses_ = 0;
+  } else if (period_ != 0 && ++misses_ > kMissesForgiven) {
+    period_ = 0;
+  }
+}
+
+uint32_t Season::lags_for(uint32_t ahead, uint32_t* lags) const {
+  // From period to period, each time to the best lag nearby: so a period that is no whole number of steps stays true.
+  uint32_t found = 0;
+  const uint32_t slack = 1 + period_ / 32;
+  for (uint32_t lag = period_; found < kMostUsed;) {
+    if (lag >= ahead) lags[found++] = lag;
+    const uint32_t next = lag + period_;
+    if (next + slack > learned_) break;
+    uint32_t best = next;
+    for (uint32_t near = next - slack; near <= next + slack; ++near) {
+      if (variance(near) < variance(best)) best = near;
+    }
+    lag = best;
+  }
+  return found;
+}
+
+double Season::forecast(const History& history, uint32_t ahead) const {
+  uint32_t lags[kMostUsed];
+  const uint32_t found = lags_for(ahead, lags);
+  double values[kMostUsed];
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < found; ++i) {
+    const uint32_t age = lags[i] - ahead;
+    if (age < history.size()) values[count++] = history.at(age) + static_cast<double>(means_[lags[i]]);
+  }
+  if (count == 3) return median_of(values[0], values[1], values[2]);
+  if (count > 0) return values[0];
+  // Further ahead than any lag that is known yet: the last period again, and its drift as often as needed.
+  const uint32_t times = (ahead + period_ - 1) / period_;
+  const uint32_t age = times * period_ - ahead;
+  return history.at(age < history.size() ? age : 0) + times * static_cast<double>(means_[period_]);
+}
+
+double Season::expected_error(uint32_t ahead) const {
+  uint32_t lags[kMostUsed];
+  return 0.8 * square_root(variance(lags_for(ahead, lags) == 0 ? period_ : lags[0]));
+}
+
+}  // namespace pm
