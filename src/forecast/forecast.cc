@@ -13,7 +13,7 @@ uint32_t permille(double share) { return static_cast<uint32_t>(clamp(share, 0, 1
 uint32_t whole_seconds(double seconds) { return seconds < 1e9 ? static_cast<uint32_t>(seconds) : kNever; }
 
 // Feeds a series up to the present: what lies between two samples is taken to have changed evenly.
-void feed(Series& series, double value, uint32_t steps, bool broken) {
+void feed(Series& series, double value, uint32_t steps, bool broken, bool odd) {
   if (broken) series.forget_history();
   if (steps == 0 && series.history().size() != 0) {
     series.replace_newest(value);
@@ -23,15 +23,13 @@ void feed(Series& series, double value, uint32_t steps, bool broken) {
     const double before = series.history().at(0);
     for (uint32_t i = 1; i < steps; ++i) series.fill(before + (value - before) * i / steps);
   }
-  series.step(value);
+  series.step(value, odd);
 }
 
 // Bytes per second: of the peaks from period to period, else the slope of the last two minutes.
 double growth_of(const Series& series) {
   if (series.season().period() != 0) return series.season().drift() * kStepsPerSecond;
-  uint32_t length = 0;
-  const Line line = least_squares(series.history(), &length);
-  return length < 10 * kStepsPerSecond ? 0 : line.slope * kStepsPerSecond;
+  return series.line().count < 10 * kStepsPerSecond ? 0 : series.line().slope * kStepsPerSecond;
 }
 
 }  // namespace
@@ -65,13 +63,13 @@ void Forecaster::add(const Sample& sample) {
       started_ && sample.time_ns > last_time_ns_ ? static_cast<double>(sample.time_ns - last_time_ns_) * 1e-9 : 0;
   const Steps steps = advance(sample.time_ns);
   rates_.update(sample.heap.allocated_bytes, sample.heap.freed_bytes, seconds);
-  feed(demand_, bytes_as_double(sample.heap.used_bytes), steps.count, steps.broken);
+  feed(demand_, bytes_as_double(sample.heap.used_bytes), steps.count, steps.broken, false);
 
   const double limit = bytes_as_double(sample.limit_bytes);
   const bool usage_known = has(sample, Source::usage);
   const bool limit_known = has(sample, Source::limit) && sample.limit_bytes != kNoLimit;
   if (usage_known) {
-    feed(usage_, bytes_as_double(sample.usage_bytes), steps.count, steps.broken);
+    feed(usage_, bytes_as_double(sample.usage_bytes), steps.count, steps.broken, true);
   } else {
     usage_.forget_history();
   }

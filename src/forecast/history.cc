@@ -14,6 +14,9 @@ void History::push(double value) {
       long_block_max_ = 0;
     }
   }
+  if (steps_.count() == 0) least_ = most_ = value;
+  least_ = smaller(least_, value);
+  most_ = larger(most_, value);
   steps_.push(value);
   block_max_ = larger(block_max_, value);
   ++block_steps_;

@@ -44,6 +44,8 @@ class History {
 
   uint32_t size() const { return steps_.size(); }
   uint64_t count() const { return steps_.count(); }
+  // Between the smallest and the largest value since the start.
+  double range() const { return steps_.count() == 0 ? 0 : most_ - least_; }
   float at(uint32_t age) const { return steps_.at(age); }
 
   // Finished blocks only, the newest first.
@@ -59,8 +61,9 @@ class History {
   Ring<kSteps> steps_;
   Ring<256> blocks_;
   Ring<128> long_blocks_;
-  double block_max_ = 0;       // of the block that is not finished
-  double long_block_max_ = 0;  // of the finished blocks of the long block that is not
+  double least_ = 0, most_ = 0;  // since the start
+  double block_max_ = 0;         // of the block that is not finished
+  double long_block_max_ = 0;    // of the finished blocks of the long block that is not
   uint32_t block_steps_ = 0;
   uint32_t long_block_blocks_ = 0;
 };

@@ -4,9 +4,11 @@ namespace pm {
 
 Line Line::through(const double* values, uint32_t count) {
   Line line;
+  line.count = count;
   if (count == 0) return line;
   double mean = 0;
-  for (uint32_t i = 0; i < count; ++i) mean += (values[i] - mean) / (i + 1);
+  for (uint32_t i = 0; i < count; ++i) mean += values[i];
+  mean /= count;
   const double middle = (count - 1) / 2.0;
   double covariance = 0, variance = 0, total = 0;
   for (uint32_t i = 0; i < count; ++i) {
@@ -69,24 +71,22 @@ double Regression::forecast(double value) const {
   return now_ + slope * (value - then_);
 }
 
-Line least_squares(const History& history, uint32_t* length) {
+Line recent_line(const History& history) {
   constexpr uint32_t kWindow = 120 * kStepsPerSecond;
   double values[kWindow];
   const uint32_t count = history.size() < kWindow ? history.size() : kWindow;
   for (uint32_t i = 0; i < count; ++i) values[i] = history.at(count - 1 - i);
-  *length = count;
   return Line::through(values, count);
 }
 
-double block_maxima_forecast(const History& history, uint32_t ahead) {
+Line maxima_line(const History& history) {
   constexpr uint32_t kBlocks = 5;
   constexpr uint32_t kLength = History::kBlockSteps;
   double values[kBlocks];
   const uint32_t whole = history.size() / kLength;
   const uint32_t count = whole < kBlocks ? whole : kBlocks;
   for (uint32_t i = 0; i < count; ++i) values[i] = history.largest((count - 1 - i) * kLength, kLength);
-  if (count < 2) return history.at(0);
-  return Line::through(values, count).at(count - 1 + static_cast<double>(ahead) / kLength);
+  return Line::through(values, count);
 }
 
 }  // namespace pm

@@ -16,7 +16,10 @@ struct Line {
   double fit = 0;          // R squared: the share of the points' variance that the line explains
 
   static Line through(const double* values, uint32_t count);
+  uint32_t count = 0;
   double at(double x) const { return at_zero + slope * x; }
+  // So many of its x beyond the last point.
+  double ahead(double x) const { return at(count - 1.0 + x); }
 };
 
 // Level and trend, each smoothed; the trend is damped, so that a rise is not taken to go on for ever.
@@ -51,9 +54,9 @@ class Regression {
   uint32_t updates_ = 0;
 };
 
-// The line through the last two minutes' values.
-Line least_squares(const History& history, uint32_t* length);
-// The line through the maxima of the last blocks of 30 s, the newest ending now.
-double block_maxima_forecast(const History& history, uint32_t ahead);
+// The line through the last two minutes' values, a step apart.
+Line recent_line(const History& history);
+// The line through the maxima of the last five blocks of 30 s, the newest ending now.
+Line maxima_line(const History& history);
 
 }  // namespace pm

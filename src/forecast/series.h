@@ -9,6 +9,7 @@
 #include "forecast/interval.h"
 #include "forecast/models.h"
 #include "forecast/season.h"
+#include "forecast/selector.h"
 
 namespace pm {
 
@@ -16,8 +17,12 @@ inline constexpr unsigned kHorizons = 3;
 inline constexpr uint32_t kHorizonSeconds[kHorizons] = {30, 60, 120};
 inline constexpr uint32_t kNever = UINT32_MAX;
 
-enum class Model : uint8_t { naive, holt, least_squares, block_maxima, seasonal, regression };
-inline constexpr unsigned kModels = 6;
+// Forecasts are made and judged every so many steps; each horizon has as many slots as forecasts are under way.
+inline constexpr uint32_t kJudgeEvery = 2;
+constexpr uint32_t slots_of(unsigned horizon) { return kHorizonSeconds[horizon] * kStepsPerSecond / kJudgeEvery + 1; }
+constexpr uint32_t first_slot_of(unsigned horizon) {
+  return horizon == 0 ? 0 : first_slot_of(horizon - 1) + slots_of(horizon - 1);
+}
 
 struct Prediction {
   uint64_t bytes;      // expected
@@ -27,8 +32,9 @@ struct Prediction {
 
 class Series {
  public:
-  // The next step of the grid.
-  void step(double value);
+  // The next step of the grid. Forecasts are judged every other step, those with an odd or an even number: two series
+  // that take turns share the work out evenly.
+  void step(double value, bool odd);
   // A step that nobody saw, between two samples: fills the history, judges nothing.
   void fill(double value) { history_.push(value); }
   void replace_newest(double value) { history_.replace_newest(value); }
@@ -37,48 +43,54 @@ class Series {
 
   const History& history() const { return history_; }
   const Season& season() const { return season_; }
-  const Prediction& prediction(unsigned horizon) const { return predictions_[horizon]; }
+  // Through the last two minutes.
+  const Line& line() const { return line_; }
+  const Prediction& prediction(unsigned horizon) const { return horizons_[horizon].prediction; }
 
+  // Of the forecasts that were given, decayed over ten minutes; errors are mean absolute errors in bytes.
   uint64_t judged() const { return judged_; }
-  // Mean absolute errors, decayed over ten minutes, in bytes; of the forecasts that were given, and of the last value.
-  double error(unsigned horizon) const { return scores_[horizon].error.value; }
-  double naive_error(unsigned horizon) const { return scores_[horizon].naive_error.value; }
-  double coverage(unsigned horizon) const { return scores_[horizon].coverage.value; }
+  uint32_t judgements(unsigned horizon) const { return horizons_[horizon].error.count; }
+  double error(unsigned horizon) const { return horizons_[horizon].error.value; }
+  double naive_error(unsigned horizon) const { return horizons_[horizon].naive_error.value; }
+  double coverage(unsigned horizon) const { return horizons_[horizon].coverage.value; }
   double mean_level() const { return level_.value; }
-  uint32_t judgements(unsigned horizon) const { return scores_[horizon].error.count; }
 
  private:
-  // Forecasts are made and judged once a second, every other step.
-  static constexpr uint32_t kEvery = 2;
-  static constexpr uint32_t kSlots = 120;
+  static constexpr uint32_t kEvery = kJudgeEvery;
 
-  // What was said at one time for one horizon; the naive forecast is in the history.
+  // What was said at one time; the slot is reused when its time is over.
   struct Pending {
-    uint64_t made_at;       // history's count then; 0: empty
-    float models[kModels];  // by Model; NaN-free: `known` says which there were
-    float chosen, low, high;
-    uint32_t known;
+    uint64_t made_at = 0;  // history's count then; 0: empty
+    float models[kModels] = {};
+    float expected = 0, low = 0, high = 0;
+    uint32_t known = 0;  // bits of the models that had something to say
   };
-  struct Score {
+  struct Horizon {
+    Regression regression;
+    Selector selector;
+    Interval interval;
+    Prediction prediction = {};
     Average error, naive_error, coverage;
   };
 
+  Pending& pending(unsigned horizon, uint64_t made_at) {
+    return pending_[first_slot_of(horizon) + made_at / kEvery % slots_of(horizon)];
+  }
+
   void judge(unsigned horizon, double value);
-  void predict(unsigned horizon, double value, const Line& line, uint32_t line_length);
-  void choose(unsigned horizon, uint32_t known);
+  void predict(unsigned horizon, double value, const Line& maxima);
+  // The chosen model's forecast moves on with the newest value, without a new choice.
+  void follow(unsigned horizon, double value);
+  void announce(unsigned horizon, Model model, double expected, Pending* pending);
 
   History history_;
   Season season_;
   Holt holt_;
-  Regression regressions_[kHorizons];
-  Interval intervals_[kHorizons];
-  Average errors_[kHorizons][kModels];  // recent, for the choice
-  Model chosen_[kHorizons] = {};
-  Prediction predictions_[kHorizons] = {};
-  Pending pending_[kHorizons][kSlots] = {};
-  Score scores_[kHorizons];
+  Line line_;
+  Horizon horizons_[kHorizons];
   Average level_;
   uint64_t judged_ = 0;
+  Pending pending_[first_slot_of(kHorizons)];
 };
 
 }  // namespace pm
