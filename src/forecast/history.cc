@@ -37,12 +37,16 @@ void History::clear() {
 }
 
 double History::largest(uint32_t age, uint32_t length) const {
-  float most = 0;
-  for (uint32_t i = age; i < age + length; ++i) {
-    const float value = steps_.at(i);
-    if (value > most) most = value;
+  // Four at a time: one chain of comparisons would wait for itself.
+  float most[4] = {};
+  const auto take = [](float& current, float value) { current = value > current ? value : current; };
+  uint32_t i = 0;
+  for (; i + 4 <= length; i += 4) {
+    for (uint32_t lane = 0; lane < 4; ++lane) take(most[lane], steps_.at(age + i + lane));
   }
-  return most;
+  for (; i < length; ++i) take(most[0], steps_.at(age + i));
+  for (uint32_t lane = 1; lane < 4; ++lane) take(most[0], most[lane]);
+  return most[0];
 }
 
 double History::largest_before(uint32_t age) const {

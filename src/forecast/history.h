@@ -5,12 +5,10 @@
 
 #include <cstdint>
 
+#include "forecast/horizons.h"
 #include "forecast/numbers.h"
 
 namespace pm {
-
-inline constexpr uint32_t kStepsPerSecond = 2;
-inline constexpr uint64_t kStepNs = 1'000'000'000 / kStepsPerSecond;
 
 // The last N values of something; older ones are overwritten.
 template <uint32_t N>

@@ -7,7 +7,8 @@ namespace pm {
 void Interval::judge(double error, bool below, bool above) {
   low_share_ = clamp(low_share_ + kStep * (kShare - (below ? 1 : 0)), -2 * kShare, 0.4);
   high_share_ = clamp(high_share_ + kStep * (kShare - (above ? 1 : 0)), -2 * kShare, 0.4);
-  if (judged_++ % kEvery == 0) keep(static_cast<float>(error));
+  if (judged_ % kEvery == 0) keep(static_cast<float>(error));
+  if (judged_ < UINT32_MAX) ++judged_;
 }
 
 void Interval::keep(float error) {

@@ -12,18 +12,18 @@ class Interval {
   // A forecast with this error (actual less forecast) came due; below and above say on which side of its band it fell.
   void judge(double error, bool below, bool above);
 
-  // Enough errors are known for the edges to mean something.
-  bool is_ready() const { return count_ >= kLeastErrors; }
+  // Enough errors are known for the edges to mean something: as many as forecasts overlap, or all are of one event.
+  bool is_ready(uint32_t overlap) const { return judged_ >= kLeastErrors && judged_ >= overlap; }
   // Of the error: what to add to a forecast.
   double low() const { return edge(low_share_, false); }
   double high() const { return edge(high_share_, true); }
 
  private:
   static constexpr uint32_t kErrors = 128;
-  static constexpr uint32_t kLeastErrors = 10;
+  static constexpr uint32_t kLeastErrors = 40;
   static constexpr uint32_t kEvery = 4;  // of the errors judged one in so many is kept: neighbours are nearly the same
   static constexpr double kShare = 0.05;
-  static constexpr double kStep = 0.003;
+  static constexpr double kStep = 0.005;
 
   void keep(float error);
   double edge(double share, bool upper) const;

@@ -53,17 +53,19 @@ Outlook by_season(const Series& usage, double limit) {
     spread = line.spread;
   }
   const double peak = count > 0 ? peaks[count - 1] : history.largest(0, history.size());
+  // Peaks scatter: the next one is expected at the upper edge of where their line leads.
+  const double margin = count >= 3 ? larger(0, Line::through(peaks, count).at(count - 1) - peak) + kSpread * spread : 0;
 
   // Step by step through the next two minutes, the last period carried on.
   const uint32_t reach = 2 * kMinute;
   for (uint32_t ahead = 1, times = 1; ahead <= reach; ++ahead) {
     if (ahead > times * period) ++times;
     if (times * period - ahead >= history.size()) continue;
-    const double value = history.at(times * period - ahead) + times * period * drift;
+    const double value = history.at(times * period - ahead) + times * period * drift + margin;
     if (value >= limit) {
       const double seconds = static_cast<double>(ahead) / kStepsPerSecond;
-      const double margin = static_cast<double>(period) / kStepsPerSecond;
-      return {seconds, larger(0, seconds - margin), seconds + margin};
+      const double turn = static_cast<double>(period) / kStepsPerSecond;
+      return {seconds, larger(0, seconds - turn), seconds + turn};
     }
   }
   Outlook far = along_line(peak, drift * kStepsPerSecond, spread, drift_error * kStepsPerSecond, limit);
@@ -81,7 +83,7 @@ Outlook by_maxima(const History& history, double limit, uint32_t length, uint32_
   const Line line = Line::through(maxima, count);
   if (!(line.slope > 0) || line.fit < 0.8) return kNothing;
 
-  // A step is no line: no single rise may be most of the whole, and all but one of the steps must rise.
+  // A step is no line: no single rise may be most of the whole, and every block must rise.
   const double rise = maxima[count - 1] - maxima[0];
   uint32_t rising = 0;
   double steepest = 0;
@@ -90,7 +92,9 @@ Outlook by_maxima(const History& history, double limit, uint32_t length, uint32_
     rising += one > 0;
     steepest = larger(steepest, one);
   }
-  if (rising + 2 < count || steepest > 0.6 * rise) return kNothing;
+  if (rising + 1 < count || steepest > 0.6 * rise) return kNothing;
+  // Nor may the rise be dying away.
+  if (maxima[count - 1] - maxima[count - 2] < 0.5 * rise / (count - 1)) return kNothing;
   // Heights that were seen before and led nowhere are no reason for alarm.
   if (maxima[count - 1] < history.largest_before(length * count)) return kNothing;
 

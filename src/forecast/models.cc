@@ -68,7 +68,12 @@ void Regression::update(double then, double now) {
 
 double Regression::forecast(double value) const {
   const double slope = then_then_ > 0 ? clamp(then_now_ / then_then_, 0, 1) : 1;
-  return now_ + slope * (value - then_);
+  // What comes back to its mean does so from distances it is known to reach; the rest of a greater one is there to
+  // stay.
+  const double known = 3 * square_root(then_then_);
+  const double off = value - then_;
+  const double near = clamp(off, -known, known);
+  return now_ + slope * near + (off - near);
 }
 
 Line recent_line(const History& history) {

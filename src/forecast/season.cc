@@ -10,6 +10,7 @@ constexpr double kValleyRim = 0.15;        // a valley is over when the ratio ha
 constexpr double kLeastAmplitude = 0.002;  // of the level: smaller seasons are noise to a heap
 constexpr uint32_t kLeastPairs = 24;
 constexpr uint32_t kMissesForgiven = 8;
+constexpr double kAgreement = 0.5;  // of the swing: values nearer than this tell of the same phase
 
 // How many updates a lag remembers. A slice comes round every five or six steps; twice the lag, and two minutes at
 // least.
@@ -86,49 +87,59 @@ void Season::finish_sweep(double level) {
   const bool found = valley_left_ && variance_sum_ >= least * least * learned_;
   if (found) {
     period_ = valley_lag_;
+    swing_ = square_root(variance_sum_ / learned_ / 2);
     misses_ = 0;
+    choose_lags();
   } else if (period_ != 0 && ++misses_ > kMissesForgiven) {
     period_ = 0;
   }
 }
 
-uint32_t Season::lags_for(uint32_t ahead, uint32_t* lags) const {
+void Season::choose_lags() {
+  for (uint8_t& count : lag_counts_) count = 0;
   // From period to period, each time to the best lag nearby: so a period that is no whole number of steps stays true.
-  uint32_t found = 0;
   const uint32_t slack = 1 + period_ / 32;
-  for (uint32_t lag = period_; found < kMostUsed;) {
-    if (lag >= ahead) lags[found++] = lag;
-    const uint32_t next = lag + period_;
-    if (next + slack > learned_) break;
-    uint32_t best = next;
-    for (uint32_t near = next - slack; near <= next + slack; ++near) {
-      if (variance(near) < variance(best)) best = near;
+  for (uint32_t lag = period_;;) {
+    bool wanted = false;
+    for (unsigned horizon = 0; horizon < kHorizons; ++horizon) {
+      uint8_t& count = lag_counts_[horizon];
+      if (lag >= steps_ahead(horizon) && count < kMostUsed) lags_[horizon][count++] = static_cast<uint16_t>(lag);
+      wanted |= count < kMostUsed;
     }
-    lag = best;
+    const uint32_t next = lag + period_;
+    if (!wanted || next + slack > learned_) return;
+    lag = next;
+    for (uint32_t near = next - slack; near <= next + slack; ++near) {
+      if (variance(near) < variance(lag)) lag = near;
+    }
   }
-  return found;
 }
 
-double Season::forecast(const History& history, uint32_t ahead) const {
-  uint32_t lags[kMostUsed];
-  const uint32_t found = lags_for(ahead, lags);
-  double values[kMostUsed];
-  uint32_t count = 0;
-  for (uint32_t i = 0; i < found; ++i) {
-    const uint32_t age = lags[i] - ahead;
-    if (age < history.size()) values[count++] = history.at(age) + static_cast<double>(means_[lags[i]]);
+double Season::forecast(const History& history, unsigned horizon) const {
+  const uint32_t ahead = steps_ahead(horizon);
+  const uint32_t count = lag_counts_[horizon];
+  const auto value_of = [&](uint32_t lag) { return history.at(lag - ahead) + static_cast<double>(means_[lag]); };
+  if (count == 0 || lags_[horizon][count - 1] - ahead >= history.size()) {
+    // Further ahead than any lag that is known yet: the last period again, and its drift as often as needed.
+    const uint32_t times = (ahead + period_ - 1) / period_;
+    const uint32_t age = times * period_ - ahead;
+    return history.at(age < history.size() ? age : 0) + times * static_cast<double>(means_[period_]);
   }
-  if (count == 3) return median_of(values[0], values[1], values[2]);
-  if (count > 0) return values[0];
-  // Further ahead than any lag that is known yet: the last period again, and its drift as often as needed.
-  const uint32_t times = (ahead + period_ - 1) / period_;
-  const uint32_t age = times * period_ - ahead;
-  return history.at(age < history.size() ? age : 0) + times * static_cast<double>(means_[period_]);
+  // The nearest in time knows best where in its period the series is; those that agree with it take out the noise.
+  const double first = value_of(lags_[horizon][0]);
+  double sum = first;
+  uint32_t agreeing = 1;
+  for (uint32_t i = 1; i < count; ++i) {
+    const double value = value_of(lags_[horizon][i]);
+    if (absolute(value - first) > kAgreement * swing_) continue;
+    sum += value;
+    ++agreeing;
+  }
+  return sum / agreeing;
 }
 
-double Season::expected_error(uint32_t ahead) const {
-  uint32_t lags[kMostUsed];
-  return 0.8 * square_root(variance(lags_for(ahead, lags) == 0 ? period_ : lags[0]));
+double Season::expected_error(unsigned horizon) const {
+  return 0.8 * square_root(variance(lag_counts_[horizon] == 0 ? period_ : lags_[horizon][0]));
 }
 
 }  // namespace pm

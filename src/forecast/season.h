@@ -16,19 +16,19 @@ class Season {
  public:
   static constexpr uint32_t kLags = 1000;  // the longest, in steps; two periods must be seen before one is believed
   static constexpr uint32_t kSlices = 5;
-  static constexpr uint32_t kMostUsed = 3;  // lags that make one forecast
+  static constexpr uint32_t kMostUsed = 5;  // lags that make one forecast
 
   // One step has been pushed to the history.
   void update(const History& history);
   void clear() { renew(*this); }
 
   uint32_t period() const { return period_; }  // in steps; 0: none found
-  // The value `ahead` steps from now. Only with a period.
-  double forecast(const History& history, uint32_t ahead) const;
+  // The value at the horizon. Only with a period.
+  double forecast(const History& history, unsigned horizon) const;
   // Growth over one step: that of a period, spread over it. Only with a period.
   double drift() const { return means_[period_] / static_cast<double>(period_); }
   // The error to be expected of a forecast so far ahead (mean absolute), before any has been judged.
-  double expected_error(uint32_t ahead) const;
+  double expected_error(unsigned horizon) const;
 
  private:
   static constexpr uint32_t kSliceLags = kLags / kSlices;
@@ -38,8 +38,7 @@ class Season {
   void finish_sweep(double level);
   bool is_learned(uint32_t lag) const;
   double variance(uint32_t lag) const;
-  // Lags of whole periods that reach at least `ahead` back; how many were found.
-  uint32_t lags_for(uint32_t ahead, uint32_t* lags) const;
+  void choose_lags();
 
   float means_[kLags + 1] = {};
   float squares_[kLags + 1] = {};
@@ -55,6 +54,10 @@ class Season {
   bool ended_ = false;
 
   uint32_t period_ = 0;
+  double swing_ = 0;  // standard deviation of the season
+  // For each horizon, lags of whole periods that reach beyond it, the shortest first.
+  uint16_t lags_[kHorizons][kMostUsed] = {};
+  uint8_t lag_counts_[kHorizons] = {};
   uint32_t learned_ = 0;  // lags known at the last sweep
   uint32_t misses_ = 0;   // sweeps since the period was last confirmed
 };

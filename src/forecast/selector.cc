@@ -4,10 +4,11 @@ namespace pm {
 
 namespace {
 
-constexpr uint32_t kMemory = 300;           // judgements, of one a second
+constexpr uint32_t kMemory = 400;           // judgements, of one a second
 constexpr uint32_t kLeastJudged = 20;       // before a model may be chosen
 constexpr double kBetterThanChosen = 0.95;  // what it takes to replace the model now chosen
 constexpr double kBetterIfExpected = 0.7;   // what it takes if the error is an expectation
+constexpr double kHangsTogether = 0.8;
 constexpr double kStandardErrors = 1.5;
 
 }  // namespace
@@ -41,22 +42,24 @@ void Selector::expect(Model model, double error) {
   record.expected = true;
 }
 
-bool Selector::is_better_than_naive(const Record& record) const {
+bool Selector::is_better_than_naive(const Record& record, uint32_t overlap) const {
   const double naive = records_[index(Model::naive)].error;
   if (record.expected) return record.error < kBetterIfExpected * naive;
   if (record.count < kLeastJudged || !(record.lead > 0)) return false;
   // As many independent judgements as a series with that correlation of neighbours is worth.
   const double correlation = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 0.9999) : 0;
-  const double worth = record.count * (1 - correlation) / (1 + correlation);
+  double worth = record.count * (1 - correlation) / (1 + correlation);
+  // A few hundred judgements tell little of a correlation near 1: errors that hang together do so for a whole horizon.
+  if (correlation > kHangsTogether) worth = smaller(worth, static_cast<double>(record.count) / overlap);
   return record.lead * record.lead * worth > kStandardErrors * kStandardErrors * record.variance;
 }
 
-Model Selector::choose(uint32_t known) {
+Model Selector::choose(uint32_t known, uint32_t overlap) {
   Model best = Model::naive;
   double least = 0;
   for (unsigned model = 1; model < kModels; ++model) {
     const Record& record = records_[model];
-    if ((known >> model & 1) == 0 || !is_better_than_naive(record)) continue;
+    if ((known >> model & 1) == 0 || !is_better_than_naive(record, overlap)) continue;
     const double error = record.error * (model == index(chosen_) ? kBetterThanChosen : 1);
     if (best == Model::naive || error < least) {
       least = error;

@@ -22,7 +22,8 @@ class Selector {
   void judge(const float* forecasts, uint32_t known, double actual);
   // A model that has not been judged yet is believed to have this error, until it has been.
   void expect(Model model, double error);
-  Model choose(uint32_t known);
+  // `overlap`: how many judgements a forecast is under way, so that their errors are of the same events.
+  Model choose(uint32_t known, uint32_t overlap);
   double error(Model model) const { return records_[index(model)].error; }
 
  private:
@@ -36,7 +37,7 @@ class Selector {
     bool expected = false;  // `error` is not from judgements
   };
 
-  bool is_better_than_naive(const Record& record) const;
+  bool is_better_than_naive(const Record& record, uint32_t overlap) const;
 
   Record records_[kModels];
   Model chosen_ = Model::naive;

@@ -6,8 +6,7 @@ namespace {
 
 constexpr uint32_t kScoreMemory = 600;  // judgements, of one a second
 constexpr uint32_t kLineLeast = 20;
-
-constexpr uint32_t steps_ahead(unsigned horizon) { return kHorizonSeconds[horizon] * kStepsPerSecond; }
+constexpr double kFading = 0.97;  // of a miss, from one judgement to the next
 
 }  // namespace
 
@@ -50,6 +49,10 @@ void Series::judge(unsigned horizon, double value) {
   const bool below = value < due.low;
   const bool above = value > due.high;
   h.interval.judge(value - due.expected, below, above);
+  if (horizon == 0) {
+    above_ = larger(above_ * kFading, value - static_cast<double>(due.high));
+    below_ = larger(below_ * kFading, static_cast<double>(due.low) - value);
+  }
   h.error.add(absolute(value - due.expected), kScoreMemory);
   h.naive_error.add(absolute(value - naive), kScoreMemory);
   h.coverage.add(below || above ? 0 : 1, kScoreMemory);
@@ -72,11 +75,11 @@ void Series::predict(unsigned horizon, double value, const Line& maxima) {
   if (maxima.count >= 2) say(Model::block_maxima, maxima.ahead(static_cast<double>(ahead) / History::kBlockSteps));
   if (h.regression.is_ready()) say(Model::regression, h.regression.forecast(value));
   if (season_.period() != 0) {
-    say(Model::seasonal, season_.forecast(history_, ahead));
+    say(Model::seasonal, season_.forecast(history_, horizon));
     // A period found is worth using at once: what its lag says about the error stands in for judgements.
-    h.selector.expect(Model::seasonal, season_.expected_error(ahead));
+    h.selector.expect(Model::seasonal, season_.expected_error(horizon));
   }
-  const Model model = h.selector.choose(made.known);
+  const Model model = h.selector.choose(made.known, kHorizonSeconds[horizon]);
   announce(horizon, model, made.models[index(model)], &made);
 }
 
@@ -87,7 +90,7 @@ void Series::follow(unsigned horizon, double value) {
     case Model::naive: expected = value; break;
     case Model::holt: expected = holt_.forecast(steps_ahead(horizon)); break;
     case Model::seasonal:
-      if (season_.period() != 0) expected = season_.forecast(history_, steps_ahead(horizon));
+      if (season_.period() != 0) expected = season_.forecast(history_, horizon);
       break;
     case Model::regression: expected = horizons_[horizon].regression.forecast(value); break;
     case Model::least_squares:
@@ -102,11 +105,14 @@ void Series::announce(unsigned horizon, Model model, double expected, Pending* m
   double high = h.interval.high();
   // Too few errors to go by: as far as the series has moved yet, and once more as much for every doubling of the
   // horizon; of a series that has hardly begun, anything up to twice its size.
-  if (!h.interval.is_ready()) {
+  if (!h.interval.is_ready(kHorizonSeconds[horizon])) {
     const double moved = history_.size() < kStepsPerSecond * 10 ? expected : history_.range() * (2 + horizon);
     low = smaller(low, -moved);
     high = larger(high, moved);
   }
+  const double further = static_cast<double>(kHorizonSeconds[horizon]) / kHorizonSeconds[0];
+  low -= larger(0, below_) * further;
+  high += larger(0, above_) * further;
   low = larger(0, expected + low);
   high = clamp(expected + high, 0, kMostBytes);
   h.prediction = {double_as_bytes(expected), double_as_bytes(low), double_as_bytes(high), model};

@@ -13,10 +13,6 @@
 
 namespace pm {
 
-inline constexpr unsigned kHorizons = 3;
-inline constexpr uint32_t kHorizonSeconds[kHorizons] = {30, 60, 120};
-inline constexpr uint32_t kNever = UINT32_MAX;
-
 // Forecasts are made and judged every so many steps; each horizon has as many slots as forecasts are under way.
 inline constexpr uint32_t kJudgeEvery = 2;
 constexpr uint32_t slots_of(unsigned horizon) { return kHorizonSeconds[horizon] * kStepsPerSecond / kJudgeEvery + 1; }
@@ -89,6 +85,9 @@ class Series {
   Line line_;
   Horizon horizons_[kHorizons];
   Average level_;
+  // By how much values have lately left the band of the nearest horizon, fading: bands further ahead, whose own misses
+  // are still to come, are widened by it.
+  double above_ = 0, below_ = 0;
   uint64_t judged_ = 0;
   Pending pending_[first_slot_of(kHorizons)];
 };
