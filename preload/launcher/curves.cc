@@ -54,7 +54,7 @@ Shape square(Setting& setting, double period, double growth) {
     bool high;
   };
   const double low = setting.random.uniform(80, 120);
-  const double high = setting.random.uniform(350, 430);
+  const double high = growth > 0 ? setting.random.uniform(200, 280) : setting.random.uniform(350, 430);
   const double share = setting.random.uniform(0.35, 0.65);
   State state{setting.random.uniform(0, period / 2), low, low, false};
   return [=, &random = setting.random](double time) mutable {
@@ -138,7 +138,7 @@ Shape spike(Setting& setting) {
   return [=](double time) { return time >= at && time < at + 5 ? base + 280 : base; };
 }
 
-// A day of two humps, compressed to ten minutes, and a weekday's work on top.
+// A day of two humps, compressed to seven or eight minutes, and a weekday's work on top.
 Shape day(Setting& setting) {
   const double length = setting.random.uniform(420, 480);
   const double phase = setting.random.uniform(0, 2 * kPi);
@@ -212,7 +212,7 @@ const Family kFamilies[] = {
     {"bursts", false, bursts},
     {"spike", false, spike},
     {"day", false, day},
-    {"square_growing", true, [](Setting& s) { return square(s, s.random.uniform(20, 60), 0.6 / s.seconds); }},
+    {"square_growing", true, [](Setting& s) { return square(s, s.random.uniform(20, 60), 1.6 / s.seconds); }},
     {"mixture", false, mixture},
 };
 

@@ -49,6 +49,15 @@ double History::largest(uint32_t age, uint32_t length) const {
   return most[0];
 }
 
+double History::peak(uint32_t age, uint32_t length) const {
+  if (age + length <= size()) return largest(age, length);
+  double most = 0;
+  for (uint32_t i = age / kBlockSteps; i <= (age + length) / kBlockSteps && i < blocks_.size(); ++i) {
+    most = larger(most, blocks_.at(i));
+  }
+  return most;
+}
+
 double History::largest_before(uint32_t age) const {
   // Blocks that end before that age: the unfinished one and those that reach into it are passed over.
   const uint32_t skipped = age <= block_steps_ ? 0 : (age - block_steps_ + kBlockSteps - 1) / kBlockSteps;

@@ -10,7 +10,8 @@ namespace pm {
 class Interval {
  public:
   // A forecast with this error (actual less forecast) came due; below and above say on which side of its band it fell.
-  void judge(double error, bool below, bool above);
+  // One in `every` errors is kept: those of overlapping forecasts are nearly the same.
+  void judge(double error, bool below, bool above, uint32_t every);
 
   // Enough errors are known for the edges to mean something: as many as forecasts overlap, or all are of one event.
   bool is_ready(uint32_t overlap) const { return judged_ >= kLeastErrors && judged_ >= overlap; }
@@ -21,7 +22,6 @@ class Interval {
  private:
   static constexpr uint32_t kErrors = 128;
   static constexpr uint32_t kLeastErrors = 40;
-  static constexpr uint32_t kEvery = 4;  // of the errors judged one in so many is kept: neighbours are nearly the same
   static constexpr double kShare = 0.05;
   static constexpr double kStep = 0.005;
 

@@ -54,7 +54,7 @@ Outlook by_season(const Series& usage, double limit) {
   }
   const double peak = count > 0 ? peaks[count - 1] : history.largest(0, history.size());
   // Peaks scatter: the next one is expected at the upper edge of where their line leads.
-  const double margin = count >= 3 ? larger(0, Line::through(peaks, count).at(count - 1) - peak) + kSpread * spread : 0;
+  const double margin = count >= 3 ? larger(0, Line::through(peaks, count).at(count - 1) - peak) + spread : 0;
 
   // Step by step through the next two minutes, the last period carried on.
   const uint32_t reach = 2 * kMinute;

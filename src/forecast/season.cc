@@ -6,9 +6,11 @@ namespace {
 
 constexpr uint32_t kShortestPeriod = 4;
 constexpr double kRatioBound = 0.4;        // 1 - 0.6
+constexpr double kChance = 2;              // standard errors that a ratio of few pairs is held to
 constexpr double kValleyRim = 0.15;        // a valley is over when the ratio has risen so much above its floor
 constexpr double kLeastAmplitude = 0.002;  // of the level: smaller seasons are noise to a heap
 constexpr uint32_t kLeastPairs = 24;
+constexpr double kPeaksApart = 2;  // in swings: more between two periods' peaks is another event
 constexpr uint32_t kMissesForgiven = 8;
 constexpr double kAgreement = 0.5;  // of the swing: values nearer than this tell of the same phase
 
@@ -23,6 +25,12 @@ bool Season::is_learned(uint32_t lag) const { return counts_[lag] >= kLeastPairs
 double Season::variance(uint32_t lag) const {
   const double mean = means_[lag];
   return larger(0, squares_[lag] - mean * mean);
+}
+
+double Season::growth(uint32_t lag) const {
+  const double mean = means_[lag];
+  const double chance = variance(lag) / (counts_[lag] + 1);
+  return mean * mean > chance ? mean * (1 - chance / (mean * mean)) : 0;
 }
 
 void Season::update(const History& history) {
@@ -45,7 +53,7 @@ void Season::update(const History& history) {
   }
   learn(history, first, last);
   look_for_valley(first, last);
-  if (slice_ == kSlices) finish_sweep(history.at(0));
+  if (slice_ == kSlices) finish_sweep(history);
 }
 
 void Season::learn(const History& history, uint32_t first, uint32_t last) {
@@ -72,7 +80,7 @@ void Season::look_for_valley(uint32_t first, uint32_t last) {
     if (lag < kShortestPeriod || valley_left_) continue;
     const double ratio = variance_sum_ > 0 ? here * lag / variance_sum_ : 1;
     if (valley_lag_ == 0 || ratio < valley_ratio_) {
-      if (ratio < kRatioBound) {
+      if (ratio < kRatioBound * (1 - kChance / square_root(counts_[lag]))) {
         valley_ratio_ = ratio;
         valley_lag_ = lag;
       }
@@ -82,12 +90,18 @@ void Season::look_for_valley(uint32_t first, uint32_t last) {
   }
 }
 
-void Season::finish_sweep(double level) {
-  const double least = level * kLeastAmplitude;
-  const bool found = valley_left_ && variance_sum_ >= least * least * learned_;
+void Season::finish_sweep(const History& history) {
+  const double swing = learned_ > 0 ? square_root(variance_sum_ / learned_ / 2) : 0;
+  bool found = valley_left_ && swing >= history.at(0) * kLeastAmplitude;
+  if (found) {
+    // What happened once is no season: the last two periods must reach as high.
+    const double last = history.peak(0, valley_lag_);
+    const double before = history.peak(valley_lag_, valley_lag_);
+    found = absolute(last - before - growth(valley_lag_)) <= kPeaksApart * swing;
+  }
   if (found) {
     period_ = valley_lag_;
-    swing_ = square_root(variance_sum_ / learned_ / 2);
+    swing_ = swing;
     misses_ = 0;
     choose_lags();
   } else if (period_ != 0 && ++misses_ > kMissesForgiven) {
@@ -118,12 +132,12 @@ void Season::choose_lags() {
 double Season::forecast(const History& history, unsigned horizon) const {
   const uint32_t ahead = steps_ahead(horizon);
   const uint32_t count = lag_counts_[horizon];
-  const auto value_of = [&](uint32_t lag) { return history.at(lag - ahead) + static_cast<double>(means_[lag]); };
+  const auto value_of = [&](uint32_t lag) { return history.at(lag - ahead) + growth(lag); };
   if (count == 0 || lags_[horizon][count - 1] - ahead >= history.size()) {
     // Further ahead than any lag that is known yet: the last period again, and its drift as often as needed.
     const uint32_t times = (ahead + period_ - 1) / period_;
     const uint32_t age = times * period_ - ahead;
-    return history.at(age < history.size() ? age : 0) + times * static_cast<double>(means_[period_]);
+    return history.at(age < history.size() ? age : 0) + times * growth(period_);
   }
   // The nearest in time knows best where in its period the series is; those that agree with it take out the noise.
   const double first = value_of(lags_[horizon][0]);

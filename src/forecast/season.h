@@ -26,7 +26,7 @@ class Season {
   // The value at the horizon. Only with a period.
   double forecast(const History& history, unsigned horizon) const;
   // Growth over one step: that of a period, spread over it. Only with a period.
-  double drift() const { return means_[period_] / static_cast<double>(period_); }
+  double drift() const { return growth(period_) / period_; }
   // The error to be expected of a forecast so far ahead (mean absolute), before any has been judged.
   double expected_error(unsigned horizon) const;
 
@@ -35,9 +35,11 @@ class Season {
 
   void learn(const History& history, uint32_t first, uint32_t last);
   void look_for_valley(uint32_t first, uint32_t last);
-  void finish_sweep(double level);
+  void finish_sweep(const History& history);
   bool is_learned(uint32_t lag) const;
   double variance(uint32_t lag) const;
+  // Mean of x(t) - x(t - lag), as far as it is more than chance.
+  double growth(uint32_t lag) const;
   void choose_lags();
 
   float means_[kLags + 1] = {};

@@ -50,7 +50,7 @@ bool Selector::is_better_than_naive(const Record& record, uint32_t overlap) cons
   const double correlation = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 0.9999) : 0;
   double worth = record.count * (1 - correlation) / (1 + correlation);
   // A few hundred judgements tell little of a correlation near 1: errors that hang together do so for a whole horizon.
-  if (correlation > kHangsTogether) worth = smaller(worth, static_cast<double>(record.count) / overlap);
+  if (correlation > kHangsTogether) worth = smaller(worth, 0.6 * record.count / overlap);
   return record.lead * record.lead * worth > kStandardErrors * kStandardErrors * record.variance;
 }
 

@@ -6,7 +6,8 @@ namespace {
 
 constexpr uint32_t kScoreMemory = 600;  // judgements, of one a second
 constexpr uint32_t kLineLeast = 20;
-constexpr double kFading = 0.97;  // of a miss, from one judgement to the next
+constexpr uint32_t kErrorsPerHorizon = 10;  // kept of the judgements that a forecast spans
+constexpr double kFading = 0.97;            // of a miss, from one judgement to the next
 
 }  // namespace
 
@@ -48,7 +49,7 @@ void Series::judge(unsigned horizon, double value) {
   h.regression.update(naive, value);
   const bool below = value < due.low;
   const bool above = value > due.high;
-  h.interval.judge(value - due.expected, below, above);
+  h.interval.judge(value - due.expected, below, above, kHorizonSeconds[horizon] / kErrorsPerHorizon);
   if (horizon == 0) {
     above_ = larger(above_ * kFading, value - static_cast<double>(due.high));
     below_ = larger(below_ * kFading, static_cast<double>(due.low) - value);
