@@ -56,24 +56,41 @@ double Holt::forecast(uint32_t ahead) const {
 }
 
 void Regression::update(double then, double now) {
+  const double off = then - then_;
+  const double moved = now - then;
+  if (is_ready()) {
+    // A spike of seconds must not move the means for minutes; what lasts is let in.
+    const double bound = 4 * square_root(variance_);
+    const bool outlying = absolute(off) > bound || absolute(now - then_ - drift_) > bound;
+    outlying_ = outlying ? outlying_ + 1 : 0;
+    if (outlying && outlying_ <= kSpike) return;
+  }
   if (updates_ < kMemory) ++updates_;
   const double share = 1.0 / updates_;
-  const double then_off = then - then_;
-  const double now_off = now - now_;
-  then_ += share * then_off;
-  now_ += share * now_off;
-  then_then_ += share * ((1 - share) * then_off * then_off - then_then_);
-  then_now_ += share * ((1 - share) * then_off * now_off - then_now_);
+  const double moved_off = moved - drift_;
+  neighbours_ += share * ((1 - share) * off * last_off_ - neighbours_);
+  last_off_ = off;
+  then_ += share * off;
+  drift_ += share * moved_off;
+  variance_ += share * ((1 - share) * off * off - variance_);
+  moved_variance_ += share * ((1 - share) * moved_off * moved_off - moved_variance_);
+  covariance_ += share * ((1 - share) * off * moved_off - covariance_);
 }
 
 double Regression::forecast(double value) const {
-  const double slope = then_then_ > 0 ? clamp(then_now_ / then_then_, 0, 1) : 1;
+  // As many independent values as so many are worth whose neighbours are so much alike. From few of them a walk looks
+  // as if it came back to its mean (the estimate of b is too low by about (1 + 3 b) / n), and chance looks like a
+  // drift.
+  const double alike = variance_ > 0 ? clamp(neighbours_ / variance_, 0, 1) : 1;
+  const double apart = larger(0.5, updates_ * (1 - alike) / (1 + alike));
+  const double seen = variance_ > 0 ? clamp(1 + covariance_ / variance_, 0, 1) : 1;
+  const double slope = smaller(1, seen + (1 + 3 * seen) / apart);
+  const double chance = moved_variance_ / apart;
+  const double drift = drift_ * drift_ > chance ? drift_ * (1 - chance / (drift_ * drift_)) : 0;
   // What comes back to its mean does so from distances it is known to reach; the rest of a greater one is there to
   // stay.
-  const double known = 3 * square_root(then_then_);
-  const double off = value - then_;
-  const double near = clamp(off, -known, known);
-  return now_ + slope * near + (off - near);
+  const double known = 3 * square_root(variance_);
+  return value + drift - (1 - slope) * clamp(value - then_, -known, known);
 }
 
 Line recent_line(const History& history) {

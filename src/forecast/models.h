@@ -35,8 +35,8 @@ class Holt {
   uint32_t updates_ = 0;
 };
 
-// The mean of what followed values like this one: x(t + ahead) = a + b x(t), a and b from the recent past by least
-// squares. b near 0 is a mean that the series comes back to, b near 1 a walk with drift. One per horizon.
+// What followed values like this one: x(t + ahead) = x(t) + drift - (1 - b) (x(t) - mean), from the recent past by
+// least squares. b near 0 is a mean that the series comes back to, b near 1 a walk with a drift. One per horizon.
 class Regression {
  public:
   // `then` is the value that `now` was to be forecast from.
@@ -48,10 +48,15 @@ class Regression {
  private:
   static constexpr uint32_t kLeastPairs = 60;
   static constexpr uint32_t kMemory = 1200;
+  static constexpr uint32_t kSpike = 12;
 
-  double then_ = 0, now_ = 0;            // means
-  double then_then_ = 0, then_now_ = 0;  // variance and covariance
+  double then_ = 0, drift_ = 0;               // means of x(t) and of x(t + ahead) - x(t)
+  double variance_ = 0, moved_variance_ = 0;  // of the same
+  double covariance_ = 0;                     // of both
+  double neighbours_ = 0;                     // covariance of x with itself, one update apart
+  double last_off_ = 0;
   uint32_t updates_ = 0;
+  uint32_t outlying_ = 0;  // in a row, far from all before
 };
 
 // The line through the last two minutes' values, a step apart.

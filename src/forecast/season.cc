@@ -10,7 +10,9 @@ constexpr double kChance = 2;              // standard errors that a ratio of fe
 constexpr double kValleyRim = 0.15;        // a valley is over when the ratio has risen so much above its floor
 constexpr double kLeastAmplitude = 0.002;  // of the level: smaller seasons are noise to a heap
 constexpr uint32_t kLeastPairs = 24;
-constexpr double kPeaksApart = 2;  // in swings: more between two periods' peaks is another event
+constexpr double kStepsPerPair = 5.5;  // a slice comes round every five or six steps
+constexpr double kPeaksApart = 2;      // in swings: more between two periods' peaks is another event
+constexpr double kClearly = 0.85;      // a lag beside the expected one must be better than by chance
 constexpr uint32_t kMissesForgiven = 8;
 constexpr double kAgreement = 0.5;  // of the swing: values nearer than this tell of the same phase
 
@@ -20,7 +22,9 @@ constexpr uint32_t memory_of(uint32_t lag) { return lag < 120 ? 44 : lag * 2 * 2
 
 }  // namespace
 
-bool Season::is_learned(uint32_t lag) const { return counts_[lag] >= kLeastPairs && counts_[lag] * 11U >= lag * 2U; }
+bool Season::is_learned(uint32_t lag) const {
+  return counts_[lag] >= kLeastPairs && counts_[lag] * kStepsPerPair >= lag;
+}
 
 double Season::variance(uint32_t lag) const {
   const double mean = means_[lag];
@@ -80,7 +84,8 @@ void Season::look_for_valley(uint32_t first, uint32_t last) {
     if (lag < kShortestPeriod || valley_left_) continue;
     const double ratio = variance_sum_ > 0 ? here * lag / variance_sum_ : 1;
     if (valley_lag_ == 0 || ratio < valley_ratio_) {
-      if (ratio < kRatioBound * (1 - kChance / square_root(counts_[lag]))) {
+      const double periods = counts_[lag] * kStepsPerPair / lag;
+      if (ratio < kRatioBound * (1 - kChance / square_root(counts_[lag])) * (1 - 0.5 / periods)) {
         valley_ratio_ = ratio;
         valley_lag_ = lag;
       }
@@ -117,14 +122,17 @@ void Season::choose_lags() {
     bool wanted = false;
     for (unsigned horizon = 0; horizon < kHorizons; ++horizon) {
       uint8_t& count = lag_counts_[horizon];
-      if (lag >= steps_ahead(horizon) && count < kMostUsed) lags_[horizon][count++] = static_cast<uint16_t>(lag);
+      // A lag that falls a little short of the horizon is taken for one that reaches it.
+      const uint32_t ahead = steps_ahead(horizon);
+      const uint32_t reaching = lag + slack >= ahead && lag < ahead ? ahead : lag;
+      if (reaching >= ahead && count < kMostUsed) lags_[horizon][count++] = static_cast<uint16_t>(reaching);
       wanted |= count < kMostUsed;
     }
     const uint32_t next = lag + period_;
     if (!wanted || next + slack > learned_) return;
     lag = next;
     for (uint32_t near = next - slack; near <= next + slack; ++near) {
-      if (variance(near) < variance(lag)) lag = near;
+      if (variance(near) < kClearly * variance(lag)) lag = near;
     }
   }
 }

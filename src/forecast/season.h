@@ -27,6 +27,10 @@ class Season {
   double forecast(const History& history, unsigned horizon) const;
   // Growth over one step: that of a period, spread over it. Only with a period.
   double drift() const { return growth(period_) / period_; }
+  // The horizon is a whole number of periods: then the forecast is the last value, with less noise.
+  bool refines_last_value(unsigned horizon) const {
+    return lag_counts_[horizon] > 0 && lags_[horizon][0] == steps_ahead(horizon);
+  }
   // The error to be expected of a forecast so far ahead (mean absolute), before any has been judged.
   double expected_error(unsigned horizon) const;
 

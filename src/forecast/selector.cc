@@ -4,63 +4,75 @@ namespace pm {
 
 namespace {
 
-constexpr uint32_t kMemory = 400;           // judgements, of one a second
-constexpr uint32_t kLeastJudged = 20;       // before a model may be chosen
+constexpr uint32_t kMemory = 400;      // judgements, of one a second
+constexpr uint32_t kLeastJudged = 20;  // before a model's own error is believed
+constexpr uint32_t kBlocksPerOverlap = 4;
+constexpr uint32_t kLeastBlocks = 3;
+constexpr double kStandardErrors = 1.7;
+constexpr double kMostCorrelated = 0.95;
 constexpr double kBetterThanChosen = 0.95;  // what it takes to replace the model now chosen
-constexpr double kBetterIfExpected = 0.7;   // what it takes if the error is an expectation
-constexpr double kHangsTogether = 0.8;
-constexpr double kStandardErrors = 1.5;
+constexpr double kExtrapolation = 1.1;      // a line that leads astray leads further than its record
+constexpr double kBetterAsSeason = 0.7;     // what the season's own estimate must be, against the last value's error
+constexpr double kNoWorse = 0.95;           // and its judged error, once there is one
 
 }  // namespace
 
-void Selector::judge(const float* forecasts, uint32_t known, double actual) {
+void Selector::judge(const float* forecasts, uint32_t known, double actual, uint32_t overlap) {
   const double naive = absolute(actual - static_cast<double>(forecasts[index(Model::naive)]));
+  const uint32_t block = overlap / kBlocksPerOverlap;
   for (unsigned model = 0; model < kModels; ++model) {
     if ((known >> model & 1) == 0) continue;
     Record& record = records_[model];
-    if (record.expected) {
-      record = {};
-    }
     if (record.count < kMemory) ++record.count;
-    const double share = 1.0 / record.count;
     const double error = absolute(actual - static_cast<double>(forecasts[model]));
-    const double lead = naive - error;
-    record.error += share * (error - record.error);
-    const double off = lead - record.lead;
-    const double last_off = record.last_lead - record.lead;
-    record.lead += share * off;
-    record.variance += share * (off * off - record.variance);
-    if (record.count > 1) record.neighbours += share * (off * last_off - record.neighbours);
-    record.last_lead = lead;
+    record.error += (error - record.error) / record.count;
+    record.block_sum += naive - error;
+    if (++record.block_count >= block) close_block(record, kMemory / block);
   }
 }
 
-void Selector::expect(Model model, double error) {
-  Record& record = records_[index(model)];
-  if (record.count >= kLeastJudged) return;
-  record.error = error;
-  record.expected = true;
+void Selector::close_block(Record& record, uint32_t memory) {
+  const double lead = record.block_sum / record.block_count;
+  record.block_sum = 0;
+  record.block_count = 0;
+  if (record.blocks < memory) ++record.blocks;
+  const double share = 1.0 / record.blocks;
+  const double off = lead - record.lead;
+  record.lead += share * off;
+  record.variance += share * (off * (lead - record.lead) - record.variance);
+  if (record.blocks > 1) record.neighbours += share * (off * (record.last_block - record.lead) - record.neighbours);
+  record.last_block = lead;
 }
 
-bool Selector::is_better_than_naive(const Record& record, uint32_t overlap) const {
+bool Selector::is_better_than_naive(unsigned model) const {
+  const Record& record = records_[model];
   const double naive = records_[index(Model::naive)].error;
-  if (record.expected) return record.error < kBetterIfExpected * naive;
-  if (record.count < kLeastJudged || !(record.lead > 0)) return false;
-  // As many independent judgements as a series with that correlation of neighbours is worth.
-  const double correlation = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 0.9999) : 0;
-  double worth = record.count * (1 - correlation) / (1 + correlation);
-  // A few hundred judgements tell little of a correlation near 1: errors that hang together do so for a whole horizon.
-  if (correlation > kHangsTogether) worth = smaller(worth, 0.6 * record.count / overlap);
+  if (model == index(Model::seasonal)) {
+    if (season_refines_ && record.count >= kLeastJudged && record.error < naive) return true;
+    if (season_error_ < kBetterAsSeason * naive && error_of(model) < kNoWorse * naive) return true;
+  }
+  if (record.blocks < kLeastBlocks || !(record.lead > 0)) return false;
+  // As many independent blocks as blocks so correlated are worth. Few blocks make a correlation look smaller than it
+  // is.
+  const double seen = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 1) : 0;
+  const double correlation = smaller(seen + (1 + 3 * seen) / record.blocks, kMostCorrelated);
+  const double worth = record.blocks * (1 - correlation) / (1 + correlation);
   return record.lead * record.lead * worth > kStandardErrors * kStandardErrors * record.variance;
 }
 
-Model Selector::choose(uint32_t known, uint32_t overlap) {
+double Selector::error_of(unsigned model) const {
+  const Record& record = records_[model];
+  return model == index(Model::seasonal) && record.count < kLeastJudged ? season_error_ : record.error;
+}
+
+Model Selector::choose(uint32_t known) {
   Model best = Model::naive;
   double least = 0;
   for (unsigned model = 1; model < kModels; ++model) {
-    const Record& record = records_[model];
-    if ((known >> model & 1) == 0 || !is_better_than_naive(record, overlap)) continue;
-    const double error = record.error * (model == index(chosen_) ? kBetterThanChosen : 1);
+    if ((known >> model & 1) == 0 || !is_better_than_naive(model)) continue;
+    double error = error_of(model);
+    if (model == index(chosen_)) error *= kBetterThanChosen;
+    if (model != index(Model::seasonal) && model != index(Model::regression)) error *= kExtrapolation;
     if (best == Model::naive || error < least) {
       least = error;
       best = static_cast<Model>(model);

@@ -1,7 +1,7 @@
 // Which model forecasts one horizon: the one with the lowest recent error. Leaving the last value for another model has
 // to be earned: errors of overlapping forecasts are alike, so that on a random walk one model or another always seems
-// ahead, and following such luck costs more than it gains. So a model's lead must exceed its standard error, which the
-// correlation of neighbouring judgements widens.
+// ahead, and following such luck costs more than it gains. So a model's lead is averaged over blocks, and must exceed
+// its standard error, which the correlation of neighbouring blocks widens.
 #pragma once
 
 #include <cstdint>
@@ -18,28 +18,37 @@ constexpr uint32_t bit(Model model) { return 1U << index(model); }
 
 class Selector {
  public:
-  // The forecasts that came due (by Model; `known` has a bit for each that was made), and what came.
-  void judge(const float* forecasts, uint32_t known, double actual);
-  // A model that has not been judged yet is believed to have this error, until it has been.
-  void expect(Model model, double error);
-  // `overlap`: how many judgements a forecast is under way, so that their errors are of the same events.
-  Model choose(uint32_t known, uint32_t overlap);
-  double error(Model model) const { return records_[index(model)].error; }
+  // The forecasts that came due (by Model; `known` has a bit for each that was made), and what came. `overlap`: for how
+  // many judgements a forecast is under way.
+  void judge(const float* forecasts, uint32_t known, double actual, uint32_t overlap);
+  // The season's own estimate of its error. It has passed a test of its own, so while it is well below the error of the
+  // last value the season is believed without waiting for judgements.
+  // Where it only refines the last value, it must not be worse.
+  void expect_of_season(double error, bool refines) {
+    season_error_ = error;
+    season_refines_ = refines;
+  }
+  Model choose(uint32_t known);
 
  private:
   struct Record {
-    double error = 0;       // mean absolute
-    double lead = 0;        // naive's error less its own: mean,
-    double variance = 0;    // variance,
-    double neighbours = 0;  // and covariance of neighbours
-    double last_lead = 0;
+    double error = 0;  // mean absolute
     uint32_t count = 0;
-    bool expected = false;  // `error` is not from judgements
+    // Of the lead (naive's error less its own), block by block: mean, variance, covariance of neighbours.
+    double lead = 0, variance = 0, neighbours = 0;
+    double last_block = 0;
+    uint32_t blocks = 0;
+    double block_sum = 0;  // of the block under way
+    uint32_t block_count = 0;
   };
 
-  bool is_better_than_naive(const Record& record, uint32_t overlap) const;
+  static void close_block(Record& record, uint32_t memory);
+  bool is_better_than_naive(unsigned model) const;
+  double error_of(unsigned model) const;
 
   Record records_[kModels];
+  double season_error_ = 0;
+  bool season_refines_ = false;
   Model chosen_ = Model::naive;
 };
 

@@ -45,7 +45,7 @@ void Series::judge(unsigned horizon, double value) {
 
   Horizon& h = horizons_[horizon];
   const double naive = due.models[index(Model::naive)];
-  h.selector.judge(due.models, due.known, value);
+  h.selector.judge(due.models, due.known, value, kHorizonSeconds[horizon]);
   h.regression.update(naive, value);
   const bool below = value < due.low;
   const bool above = value > due.high;
@@ -77,10 +77,9 @@ void Series::predict(unsigned horizon, double value, const Line& maxima) {
   if (h.regression.is_ready()) say(Model::regression, h.regression.forecast(value));
   if (season_.period() != 0) {
     say(Model::seasonal, season_.forecast(history_, horizon));
-    // A period found is worth using at once: what its lag says about the error stands in for judgements.
-    h.selector.expect(Model::seasonal, season_.expected_error(horizon));
+    h.selector.expect_of_season(season_.expected_error(horizon), season_.refines_last_value(horizon));
   }
-  const Model model = h.selector.choose(made.known, kHorizonSeconds[horizon]);
+  const Model model = h.selector.choose(made.known);
   announce(horizon, model, made.models[index(model)], &made);
 }
 
