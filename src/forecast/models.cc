@@ -33,13 +33,21 @@ void Holt::update(double value) {
   constexpr double kLevelShare = 0.10;
   constexpr double kTrendShare = 0.02;
   constexpr double kDamping = 0.995;
+  constexpr double kUsualShare = 0.02;
+  constexpr double kSurprises = 6;
+  constexpr uint32_t kFirst = 20;
   if (updates_ == 0) level_ = value;
   ++updates_;
   // The first values count for more: a plain average until the share is reached.
   const double share = larger(kLevelShare, 1.0 / updates_);
   const double before = level_;
   level_ += kDamping * trend_;
-  level_ += share * (value - level_);
+  // A surprise counts for as much as a few usual ones, so that a spike does not become a trend.
+  const double surprise = value - level_;
+  const double bound = updates_ > kFirst ? kSurprises * usual_ : absolute(surprise);
+  const double taken = clamp(surprise, -bound, bound);
+  usual_ += larger(kUsualShare, 1.0 / updates_) * (absolute(taken) - usual_);
+  level_ += share * taken;
   trend_ = kTrendShare * (level_ - before) + (1 - kTrendShare) * kDamping * trend_;
   if (updates_ == UINT32_MAX) updates_ = 1U << 30;
 }

@@ -32,6 +32,7 @@ class Holt {
  private:
   double level_ = 0;
   double trend_ = 0;
+  double usual_ = 0;  // mean absolute surprise
   uint32_t updates_ = 0;
 };
 

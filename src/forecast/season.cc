@@ -64,7 +64,7 @@ void Season::learn(const History& history, uint32_t first, uint32_t last) {
   const uint32_t reach = history.size();
   const float now = history.at(0);
   for (uint32_t lag = first; lag <= last && lag < reach; ++lag) {
-    if (counts_[lag] < memory_of(lag)) ++counts_[lag];
+    counts_[lag] = static_cast<uint16_t>(counts_[lag] + (counts_[lag] < memory_of(lag)));
     const float share = 1.0F / static_cast<float>(counts_[lag]);
     const float difference = now - history.at(lag);
     means_[lag] += (difference - means_[lag]) * share;
@@ -81,15 +81,17 @@ void Season::look_for_valley(uint32_t first, uint32_t last) {
     learned_ = lag;
     const double here = variance(lag);
     variance_sum_ += here;
+    // The ratio is here * lag / variance_sum_; mostly it is far from the bound, and not worth a division.
+    const double scaled = here * lag;
     if (lag < kShortestPeriod || valley_left_) continue;
-    const double ratio = variance_sum_ > 0 ? here * lag / variance_sum_ : 1;
-    if (valley_lag_ == 0 || ratio < valley_ratio_) {
+    if (scaled < kRatioBound * variance_sum_ && (valley_lag_ == 0 || scaled < valley_ratio_ * variance_sum_)) {
+      const double ratio = scaled / variance_sum_;
       const double periods = counts_[lag] * kStepsPerPair / lag;
       if (ratio < kRatioBound * (1 - kChance / square_root(counts_[lag])) * (1 - 0.5 / periods)) {
         valley_ratio_ = ratio;
         valley_lag_ = lag;
       }
-    } else if (ratio > valley_ratio_ + kValleyRim) {
+    } else if (valley_lag_ != 0 && scaled > (valley_ratio_ + kValleyRim) * variance_sum_) {
       valley_left_ = true;
     }
   }

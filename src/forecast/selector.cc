@@ -4,16 +4,22 @@ namespace pm {
 
 namespace {
 
-constexpr uint32_t kMemory = 400;      // judgements, of one a second
+constexpr uint32_t kMemory = 400;  // judgements, of one a second
+constexpr uint32_t kLeadMemory = 800;
 constexpr uint32_t kLeastJudged = 20;  // before a model's own error is believed
 constexpr uint32_t kBlocksPerOverlap = 4;
 constexpr uint32_t kLeastBlocks = 3;
-constexpr double kStandardErrors = 1.7;
+constexpr double kStandardErrors = 1.9;
+constexpr double kStandardErrorsOfLine = 3.5;  // a line that leads astray leads further than its record shows
 constexpr double kMostCorrelated = 0.95;
 constexpr double kBetterThanChosen = 0.95;  // what it takes to replace the model now chosen
-constexpr double kExtrapolation = 1.1;      // a line that leads astray leads further than its record
+constexpr double kExtrapolation = 1.1;      // the same, against models that draw no line
 constexpr double kBetterAsSeason = 0.7;     // what the season's own estimate must be, against the last value's error
 constexpr double kNoWorse = 0.95;           // and its judged error, once there is one
+
+constexpr bool is_line(unsigned model) {
+  return model == index(Model::holt) || model == index(Model::least_squares) || model == index(Model::block_maxima);
+}
 
 }  // namespace
 
@@ -27,7 +33,7 @@ void Selector::judge(const float* forecasts, uint32_t known, double actual, uint
     const double error = absolute(actual - static_cast<double>(forecasts[model]));
     record.error += (error - record.error) / record.count;
     record.block_sum += naive - error;
-    if (++record.block_count >= block) close_block(record, kMemory / block);
+    if (++record.block_count >= block) close_block(record, kLeadMemory / block);
   }
 }
 
@@ -57,7 +63,8 @@ bool Selector::is_better_than_naive(unsigned model) const {
   const double seen = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 1) : 0;
   const double correlation = smaller(seen + (1 + 3 * seen) / record.blocks, kMostCorrelated);
   const double worth = record.blocks * (1 - correlation) / (1 + correlation);
-  return record.lead * record.lead * worth > kStandardErrors * kStandardErrors * record.variance;
+  const double errors = is_line(model) ? kStandardErrorsOfLine : kStandardErrors;
+  return record.lead * record.lead * worth > errors * errors * record.variance;
 }
 
 double Selector::error_of(unsigned model) const {
@@ -72,7 +79,7 @@ Model Selector::choose(uint32_t known) {
     if ((known >> model & 1) == 0 || !is_better_than_naive(model)) continue;
     double error = error_of(model);
     if (model == index(chosen_)) error *= kBetterThanChosen;
-    if (model != index(Model::seasonal) && model != index(Model::regression)) error *= kExtrapolation;
+    if (is_line(model)) error *= kExtrapolation;
     if (best == Model::naive || error < least) {
       least = error;
       best = static_cast<Model>(model);
