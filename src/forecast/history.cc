@@ -1,5 +1,9 @@
 #include "forecast/history.h"
 
+#include <cstring>
+
+#include "forecast/lanes.h"
+
 namespace pm {
 
 void History::push(double value) {
@@ -36,17 +40,30 @@ void History::clear() {
   block_steps_ = long_block_blocks_ = 0;
 }
 
-double History::largest(uint32_t age, uint32_t length) const {
-  // Four at a time: one chain of comparisons would wait for itself.
-  float most[4] = {};
-  const auto take = [](float& current, float value) { current = value > current ? value : current; };
-  uint32_t i = 0;
-  for (; i + 4 <= length; i += 4) {
-    for (uint32_t lane = 0; lane < 4; ++lane) take(most[lane], steps_.at(age + i + lane));
+void History::copy(uint32_t age, uint32_t count, float* to) const {
+  while (count > 0) {
+    uint32_t length = count;
+    const float* from = steps_.run(age, &length);
+    std::memcpy(to, from, length * sizeof(float));
+    age += length;
+    to += length;
+    count -= length;
   }
-  for (; i < length; ++i) take(most[0], steps_.at(age + i));
-  for (uint32_t lane = 1; lane < 4; ++lane) take(most[0], most[lane]);
-  return most[0];
+}
+
+double History::largest(uint32_t age, uint32_t length) const {
+  float most = 0;
+  while (length > 0) {
+    uint32_t run = length;
+    const float* values = steps_.run(age, &run);
+    age += run;
+    length -= run;
+    Lanes lanes = all_lanes(most);
+    for (; run >= kLanes; run -= kLanes, values += kLanes) lanes = larger(lanes, load_lanes(values));
+    for (uint32_t i = 0; i < kLanes; ++i) most = lanes[i] > most ? lanes[i] : most;
+    for (; run > 0; --run, ++values) most = *values > most ? *values : most;
+  }
+  return most;
 }
 
 double History::peak(uint32_t age, uint32_t length) const {

@@ -10,21 +10,33 @@
 
 namespace pm {
 
-// The last N values of something; older ones are overwritten.
+// The last N values of something; older ones are overwritten. Lies newest first, so that ages rise with addresses.
 template <uint32_t N>
 class Ring {
   static_assert((N & (N - 1)) == 0);
 
  public:
-  void push(double value) { values_[count_++ & (N - 1)] = static_cast<float>(value); }
-  void set_newest(double value) { values_[(count_ - 1) & (N - 1)] = static_cast<float>(value); }
+  void push(double value) {
+    ++count_;
+    set_newest(value);
+  }
+  void set_newest(double value) { values_[newest()] = static_cast<float>(value); }
   // `age` steps before the newest; age < size().
-  float at(uint32_t age) const { return values_[(count_ - 1 - age) & (N - 1)]; }
+  float at(uint32_t age) const { return values_[(newest() + age) & (N - 1)]; }
+  // Values of ages from `age` on lie side by side from here, `length` of them at most; shortens `length` to how many
+  // do.
+  const float* run(uint32_t age, uint32_t* length) const {
+    const uint32_t place = (newest() + age) & (N - 1);
+    if (*length > N - place) *length = N - place;
+    return values_ + place;
+  }
   uint32_t size() const { return count_ < N ? static_cast<uint32_t>(count_) : N; }
   uint64_t count() const { return count_; }
   void clear() { count_ = 0; }
 
  private:
+  uint32_t newest() const { return static_cast<uint32_t>(0 - count_) & (N - 1); }
+
   float values_[N] = {};
   uint64_t count_ = 0;  // ever pushed
 };
@@ -45,6 +57,9 @@ class History {
   // Between the smallest and the largest value since the start.
   double range() const { return steps_.count() == 0 ? 0 : most_ - least_; }
   float at(uint32_t age) const { return steps_.at(age); }
+
+  // Copies `count` values, that of age `age` first.
+  void copy(uint32_t age, uint32_t count, float* to) const;
 
   // Finished blocks only, the newest first.
   const Ring<256>& blocks() const { return blocks_; }

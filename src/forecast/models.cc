@@ -6,25 +6,28 @@ Line Line::through(const double* values, uint32_t count) {
   Line line;
   line.count = count;
   if (count == 0) return line;
-  double mean = 0;
-  for (uint32_t i = 0; i < count; ++i) mean += values[i];
-  mean /= count;
-  const double middle = (count - 1) / 2.0;
-  double covariance = 0, variance = 0, total = 0;
+  // From the first value, so that a large level does not drown a small slope.
+  const double first = values[0];
+  double sum = 0, weighted = 0, squares = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    const double x = i - middle;
-    const double y = values[i] - mean;
-    covariance += x * y;
-    variance += x * x;
-    total += y * y;
+    const double y = values[i] - first;
+    sum += y;
+    weighted += i * y;
+    squares += y * y;
   }
+  const double n = count;
+  const double middle = (n - 1) / 2;
+  const double mean = sum / n;
+  const double variance = n * (n * n - 1) / 12;
+  const double covariance = weighted - middle * sum;
+  const double total = larger(0, squares - sum * mean);
   line.slope = variance > 0 ? covariance / variance : 0;
-  line.at_zero = mean - line.slope * middle;
+  line.at_zero = first + mean - line.slope * middle;
   const double rest = larger(0, total - line.slope * covariance);
   line.fit = total > 0 ? 1 - rest / total : 0;
   if (count > 2) {
-    line.spread = square_root(rest / (count - 2));
-    line.slope_error = square_root(rest / (count - 2) / variance);
+    line.spread = square_root(rest / (n - 2));
+    line.slope_error = square_root(rest / (n - 2) / variance);
   }
   return line;
 }

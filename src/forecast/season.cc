@@ -1,5 +1,7 @@
 #include "forecast/season.h"
 
+#include "forecast/lanes.h"
+
 namespace pm {
 
 namespace {
@@ -9,31 +11,30 @@ constexpr double kRatioBound = 0.4;        // 1 - 0.6
 constexpr double kChance = 2;              // standard errors that a ratio of few pairs is held to
 constexpr double kValleyRim = 0.15;        // a valley is over when the ratio has risen so much above its floor
 constexpr double kLeastAmplitude = 0.002;  // of the level: smaller seasons are noise to a heap
-constexpr uint32_t kLeastPairs = 24;
-constexpr double kStepsPerPair = 5.5;  // a slice comes round every five or six steps
-constexpr double kPeaksApart = 2;      // in swings: more between two periods' peaks is another event
-constexpr double kClearly = 0.85;      // a lag beside the expected one must be better than by chance
+constexpr float kLeastPairs = 24;
+constexpr float kStepsPerPair = 5.5;  // a slice comes round every five or six steps
+constexpr double kPeaksApart = 2;     // in swings: more between two periods' peaks is another event
+constexpr double kClearly = 0.85;     // a lag beside the expected one must be better than by chance
 constexpr uint32_t kMissesForgiven = 8;
 constexpr double kAgreement = 0.5;  // of the swing: values nearer than this tell of the same phase
 
-// How many updates a lag remembers. A slice comes round every five or six steps; twice the lag, and two minutes at
-// least.
-constexpr uint32_t memory_of(uint32_t lag) { return lag < 120 ? 44 : lag * 2 * 2 / 11; }
+// How many pairs a lag remembers: those of twice its own length, and of two minutes at least.
+constexpr float kShortMemory = 44;
 
 }  // namespace
 
 bool Season::is_learned(uint32_t lag) const {
-  return counts_[lag] >= kLeastPairs && counts_[lag] * kStepsPerPair >= lag;
+  return counts_[lag] >= kLeastPairs && counts_[lag] * kStepsPerPair >= static_cast<float>(lag);
 }
 
 double Season::variance(uint32_t lag) const {
   const double mean = means_[lag];
-  return larger(0, squares_[lag] - mean * mean);
+  return larger(0.0, squares_[lag] - mean * mean);
 }
 
 double Season::growth(uint32_t lag) const {
   const double mean = means_[lag];
-  const double chance = variance(lag) / (counts_[lag] + 1);
+  const double chance = variance(lag) / (1.0 + static_cast<double>(counts_[lag]));
   return mean * mean > chance ? mean * (1 - chance / (mean * mean)) : 0;
 }
 
@@ -48,46 +49,62 @@ void Season::update(const History& history) {
     pause_next_ = true;
   }
   const uint32_t first = slice_ * kSliceLags + 1;
-  const uint32_t last = first + kSliceLags - 1;
+  float variances[kSliceLags];
   ++slice_;
   if (slice_ == 1) {
     variance_sum_ = valley_ratio_ = 0;
     valley_lag_ = 0;
     valley_left_ = ended_ = false;
   }
-  learn(history, first, last);
-  look_for_valley(first, last);
+  learn(history, first, variances);
+  look_for_valley(first, variances);
   if (slice_ == kSlices) finish_sweep(history);
 }
 
-void Season::learn(const History& history, uint32_t first, uint32_t last) {
+void Season::learn(const History& history, uint32_t first, float* variances) {
   const uint32_t reach = history.size();
-  const float now = history.at(0);
-  for (uint32_t lag = first; lag <= last && lag < reach; ++lag) {
-    counts_[lag] = static_cast<uint16_t>(counts_[lag] + (counts_[lag] < memory_of(lag)));
-    const float share = 1.0F / static_cast<float>(counts_[lag]);
-    const float difference = now - history.at(lag);
-    means_[lag] += (difference - means_[lag]) * share;
-    squares_[lag] += (difference * difference - squares_[lag]) * share;
+  if (first >= reach) return;
+  const uint32_t count = reach - first < kSliceLags ? reach - first : kSliceLags;
+  float then[kSliceLags];
+  history.copy(first, count, then);
+  // The last few lags of a history that does not reach through the slice wait until it does.
+  const Lanes now = all_lanes(history.at(0));
+  const Lanes one = all_lanes(1);
+  Lanes lags = all_lanes(static_cast<float>(first)) + Lanes{0, 1, 2, 3};
+  for (uint32_t i = 0; i + kLanes <= count; i += kLanes, lags += all_lanes(kLanes)) {
+    const uint32_t lag = first + i;
+    const Lanes memory = larger(all_lanes(kShortMemory), lags * all_lanes(2 / kStepsPerPair));
+    const Lanes pairs = smaller(load_lanes(counts_ + lag) + one, memory);
+    const Lanes share = one / pairs;
+    const Lanes difference = now - load_lanes(then + i);
+    Lanes mean = load_lanes(means_ + lag);
+    Lanes square = load_lanes(squares_ + lag);
+    mean += (difference - mean) * share;
+    square += (difference * difference - square) * share;
+    store_lanes(pairs, counts_ + lag);
+    store_lanes(mean, means_ + lag);
+    store_lanes(square, squares_ + lag);
+    store_lanes(larger(all_lanes(0), square - mean * mean), variances + i);
   }
 }
 
-void Season::look_for_valley(uint32_t first, uint32_t last) {
-  for (uint32_t lag = first; lag <= last && !ended_; ++lag) {
+void Season::look_for_valley(uint32_t first, const float* variances) {
+  for (uint32_t lag = first; lag < first + kSliceLags && !ended_; ++lag) {
     if (!is_learned(lag)) {
       ended_ = true;
       return;
     }
     learned_ = lag;
-    const double here = variance(lag);
+    const double here = variances[lag - first];
     variance_sum_ += here;
     // The ratio is here * lag / variance_sum_; mostly it is far from the bound, and not worth a division.
     const double scaled = here * lag;
     if (lag < kShortestPeriod || valley_left_) continue;
     if (scaled < kRatioBound * variance_sum_ && (valley_lag_ == 0 || scaled < valley_ratio_ * variance_sum_)) {
       const double ratio = scaled / variance_sum_;
-      const double periods = counts_[lag] * kStepsPerPair / lag;
-      if (ratio < kRatioBound * (1 - kChance / square_root(counts_[lag])) * (1 - 0.5 / periods)) {
+      const double pairs = counts_[lag];
+      const double periods = pairs * kStepsPerPair / lag;
+      if (ratio < kRatioBound * (1 - kChance / square_root(pairs)) * (1 - 0.5 / periods)) {
         valley_ratio_ = ratio;
         valley_lag_ = lag;
       }

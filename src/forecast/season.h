@@ -37,8 +37,8 @@ class Season {
  private:
   static constexpr uint32_t kSliceLags = kLags / kSlices;
 
-  void learn(const History& history, uint32_t first, uint32_t last);
-  void look_for_valley(uint32_t first, uint32_t last);
+  void learn(const History& history, uint32_t first, float* variances);
+  void look_for_valley(uint32_t first, const float* variances);
   void finish_sweep(const History& history);
   bool is_learned(uint32_t lag) const;
   double variance(uint32_t lag) const;
@@ -48,7 +48,7 @@ class Season {
 
   float means_[kLags + 1] = {};
   float squares_[kLags + 1] = {};
-  uint16_t counts_[kLags + 1] = {};
+  float counts_[kLags + 1] = {};  // pairs, up to as many as are remembered
 
   uint32_t slice_ = 0;
   bool pause_next_ = false;
