@@ -7,7 +7,6 @@
 // median); false alarms per hour of curve (no meeting within two minutes of the alarm); what add() costs. A curve that
 // meets its limit ends there. The forecasts were tuned on seeds 1 to 3 and without the family "mixture"; the default
 // here is seeds 101 to 105.
-#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
@@ -40,7 +39,6 @@ struct Tally {
   double hours = 0;
   std::vector<double> leads;
   std::vector<double> nanoseconds;
-  uint64_t models[pm::kHorizons][pm::kModels] = {};
 };
 
 double now_ns() {
@@ -108,7 +106,6 @@ void score_curve(const pm::Curve& curve, double hertz, Tally& tally) {
       tally.inside[h] +=
           actual >= static_cast<double>(prediction.low) && actual <= static_cast<double>(prediction.high);
       tally.width[h] += static_cast<double>(prediction.high - prediction.low);
-      ++tally.models[h][static_cast<unsigned>(prediction.model)];
       ++tally.judged[h];
     }
   }
@@ -154,15 +151,6 @@ void print_row(const std::string& family, const Tally& tally) {
   }
   std::printf("  %7.2f | %10.0f %6.0f\n", ratio(static_cast<double>(tally.false_alarms), tally.hours),
               quantile(tally.nanoseconds, 0.5), quantile(tally.nanoseconds, 1));
-  if (std::getenv("MODELS"))
-    for (unsigned h = 0; h < 3; ++h) {
-      for (auto m : tally.models[h]) std::printf(" %5.1f", 100 * ratio((double)m, (double)tally.judged[h]));
-      std::printf(" | width %.2f\n", 100 * tally.width[h] / (double)tally.judged[h] / level);
-    }
-  if (std::getenv("MODELS")) {
-    for (double l : tally.leads) std::printf(" %.0f", l);
-    if (!tally.leads.empty()) std::printf("\n");
-  }
 }
 
 std::string number_or_null(double value) {

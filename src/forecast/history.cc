@@ -66,6 +66,21 @@ double History::largest(uint32_t age, uint32_t length) const {
   return most;
 }
 
+double History::smallest(uint32_t age, uint32_t length) const {
+  float least = at(age);
+  while (length > 0) {
+    uint32_t run = length;
+    const float* values = steps_.run(age, &run);
+    age += run;
+    length -= run;
+    Lanes lanes = all_lanes(least);
+    for (; run >= kLanes; run -= kLanes, values += kLanes) lanes = smaller(lanes, load_lanes(values));
+    for (uint32_t i = 0; i < kLanes; ++i) least = lanes[i] < least ? lanes[i] : least;
+    for (; run > 0; --run, ++values) least = *values < least ? *values : least;
+  }
+  return least;
+}
+
 double History::peak(uint32_t age, uint32_t length) const {
   if (age + length <= size()) return largest(age, length);
   double most = 0;

@@ -67,7 +67,8 @@ class History {
 
   // The largest of `length` steps, the newest of which is `age` old; all of them must be in reach.
   double largest(uint32_t age, uint32_t length) const;
-  // The same, of which blocks may stand for what steps no longer reach; 0 if neither does.
+  double smallest(uint32_t age, uint32_t length) const;
+  // The largest, of which blocks may stand for what steps no longer reach; 0 if neither does.
   double peak(uint32_t age, uint32_t length) const;
   // The largest value older than `age` steps, as far back as memory reaches; 0 if there is none.
   double largest_before(uint32_t age) const;

@@ -49,7 +49,7 @@ void Season::update(const History& history) {
     pause_next_ = true;
   }
   const uint32_t first = slice_ * kSliceLags + 1;
-  float variances[kSliceLags];
+  float variances[kSliceLags] = {};
   ++slice_;
   if (slice_ == 1) {
     variance_sum_ = valley_ratio_ = 0;
@@ -89,17 +89,20 @@ void Season::learn(const History& history, uint32_t first, float* variances) {
 }
 
 void Season::look_for_valley(uint32_t first, const float* variances) {
-  for (uint32_t lag = first; lag < first + kSliceLags && !ended_; ++lag) {
-    if (!is_learned(lag)) {
-      ended_ = true;
-      return;
-    }
-    learned_ = lag;
+  if (ended_) return;
+  // Short lags are learned before long ones, so that the last one mostly speaks for all.
+  uint32_t end = first + kSliceLags;
+  if (!is_learned(end - 1)) {
+    ended_ = true;
+    for (end = first; is_learned(end);) ++end;
+  }
+  uint32_t lag = first;
+  for (; lag < end && !valley_left_; ++lag) {
     const double here = variances[lag - first];
     variance_sum_ += here;
     // The ratio is here * lag / variance_sum_; mostly it is far from the bound, and not worth a division.
     const double scaled = here * lag;
-    if (lag < kShortestPeriod || valley_left_) continue;
+    if (lag < kShortestPeriod) continue;
     if (scaled < kRatioBound * variance_sum_ && (valley_lag_ == 0 || scaled < valley_ratio_ * variance_sum_)) {
       const double ratio = scaled / variance_sum_;
       const double pairs = counts_[lag];
@@ -112,6 +115,8 @@ void Season::look_for_valley(uint32_t first, const float* variances) {
       valley_left_ = true;
     }
   }
+  for (; lag < end; ++lag) variance_sum_ += static_cast<double>(variances[lag - first]);
+  if (end > first) learned_ = end - 1;
 }
 
 void Season::finish_sweep(const History& history) {
@@ -121,7 +126,9 @@ void Season::finish_sweep(const History& history) {
     // What happened once is no season: the last two periods must reach as high.
     const double last = history.peak(0, valley_lag_);
     const double before = history.peak(valley_lag_, valley_lag_);
-    found = absolute(last - before - growth(valley_lag_)) <= kPeaksApart * swing;
+    // And what has stopped is none either, though lags remember it for long.
+    const double moved = last - history.smallest(0, valley_lag_);
+    found = absolute(last - before - growth(valley_lag_)) <= kPeaksApart * swing && moved >= swing;
   }
   if (found) {
     period_ = valley_lag_;

@@ -113,8 +113,9 @@ void Series::announce(unsigned horizon, Model model, double expected, Pending* m
   const double further = static_cast<double>(kHorizonSeconds[horizon]) / kHorizonSeconds[0];
   low -= larger(0, below_) * further;
   high += larger(0, above_) * further;
-  low = larger(0, expected + low);
-  high = clamp(expected + high, 0, kMostBytes);
+  // Errors all to one side leave the forecast itself outside; the band takes it in.
+  low = larger(0, expected + smaller(low, 0));
+  high = clamp(expected + larger(high, 0), 0, kMostBytes);
   h.prediction = {double_as_bytes(expected), double_as_bytes(low), double_as_bytes(high), model};
   if (made != nullptr) {
     made->expected = static_cast<float>(expected);
