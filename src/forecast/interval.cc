@@ -5,8 +5,8 @@
 namespace pm {
 
 void Interval::judge(double error, bool below, bool above, uint32_t every) {
-  low_share_ = clamp(low_share_ + kStep * (kShare - (below ? 1 : 0)), -2 * kShare, 0.4);
-  high_share_ = clamp(high_share_ + kStep * (kShare - (above ? 1 : 0)), -2 * kShare, 0.4);
+  low_share_ = clamp(low_share_ + kStep * (kShare - (below ? 1 : 0)), -2 * kShare, 2 * kShare);
+  high_share_ = clamp(high_share_ + kStep * (kShare - (above ? 1 : 0)), -2 * kShare, 2 * kShare);
   if (judged_ % every == 0) keep(static_cast<float>(error));
   if (judged_ < UINT32_MAX) ++judged_;
 }
