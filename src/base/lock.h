@@ -17,7 +17,18 @@
 namespace pm {
 
 // In the order in which they nest, outermost first.
-enum class LockRank : uint8_t { start, layout, magazine, shard0, shard1, shard2, shard3, region, handler_shard };
+enum class LockRank : uint8_t {
+  start,
+  layout,
+  magazine,
+  shard0,
+  shard1,
+  shard2,
+  shard3,
+  region,
+  handler_shard,
+  file_heap
+};
 
 // Ranks this thread holds or is about to hold, one bit each. Written only by its own thread (and its signal handlers,
 // which restore it).

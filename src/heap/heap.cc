@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "heap/file_heap.h"
 #include "heap/misuse.h"
 #include "magazine/rejected.h"
 #include "os/libc.h"
@@ -42,7 +43,14 @@ void deallocate_small(void* p, ClassId id, const void* caller) {
   report_rejected();
 }
 
+// What a destroyed file heap left behind, until something else comes to lie there.
+bool is_abandoned(const void* p) {
+  return region.block(region.granule_of(p)).owner.load(std::memory_order_acquire) == kAbandonedOwner + 1;
+}
+
 void deallocate_large(void* p, const void* caller) {
+  if (FileHeap* const heap = FileHeap::of(p); PM_UNLIKELY(heap != nullptr)) return heap->deallocate(p, caller);
+  if (PM_UNLIKELY(is_abandoned(p))) return report_file_memory("free", p, true, caller);
   void* start = nullptr;
   switch (free_large(p, &start)) {
     case FreeLarge::done: return;
@@ -57,9 +65,15 @@ void deallocate_large(void* p, const void* caller) {
 // The slower half of checked_size: not an object of a small class, or one that was freed a moment ago.
 PM_COLD size_t checked_size_slowly(const void* p, ClassId id, const char* call, const void* caller) {
   if (id == kNoClass) {
+    if (FileHeap* const heap = FileHeap::of(p); heap != nullptr) return heap->usable_size(p, call, caller);
     void* start = nullptr;
-    if (find_large(p, &start) == FreeLarge::done) return large_size(p);
-    report_use_of_freed(call, p, 0, caller);
+    if (is_abandoned(p)) {
+      report_file_memory(call, p, true, caller);
+    } else if (find_large(p, &start) == FreeLarge::done) {
+      return large_size(p);
+    } else {
+      report_use_of_freed(call, p, 0, caller);
+    }
     return 0;
   }
   const size_t size = size_class(id).size;
@@ -91,6 +105,10 @@ void* reallocate_by_copy(void* p, size_t old_size, size_t size, const void* call
 }
 
 void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller) {
+  if (FileHeap* const heap = FileHeap::of(p); PM_UNLIKELY(heap != nullptr)) {
+    long error = 0;
+    return heap->reallocate(p, size, caller, error);
+  }
   if (size > kMaxClassSize) {
     if (resize_large(p, size)) return p;
     void* const moved = move_large(p, size);
@@ -150,6 +168,12 @@ void deallocate_sized_cold(void* p, size_t size, const void* caller) {
   if (p != nullptr && region.contains(p)) {
     const ClassId id = class_at(p);
     if (id != kNoClass && size > size_class(id).size) return report_sized(p, size, size_class(id).size, caller);
+    if (FileHeap* const heap = id == kNoClass ? FileHeap::of(p) : nullptr; heap != nullptr) {
+      size_t class_size = 0;
+      const size_t usable = heap->find_size(p, class_size);
+      if (usable != 0 && size > usable) return report_sized(p, size, class_size, caller);
+      return heap->deallocate(p, caller);
+    }
     void* start = nullptr;
     if (id == kNoClass && find_large(p, &start) == FreeLarge::done && size > large_size(p)) {
       return report_sized(p, size, 0, caller);

@@ -93,6 +93,19 @@ PM_COLD void report_use_of_freed(const char* call, const void* p, size_t class_s
   finish(line, caller);
 }
 
+PM_COLD void report_file_memory(const char* call, const void* p, bool gone, const void* caller) {
+  Line line;
+  line.out().text(call).text(" of ").hex(number(p));
+  line.out().text(gone ? ", whose file heap was destroyed, in " : ", which is free memory of a file heap, in ");
+  finish(line, caller);
+}
+
+PM_COLD void report_other_heap(const char* call, const void* p, const void* caller) {
+  Line line;
+  line.out().text(call).text(" of ").hex(number(p)).text(", which does not belong to that heap, in ");
+  finish(line, caller);
+}
+
 PM_COLD void report_sized(const void* p, size_t size, size_t class_size, const void* caller) {
   Line line;
   line.out().text("sized free of ").hex(number(p)).text(" with size ").number(size).text(" (");

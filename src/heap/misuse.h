@@ -15,6 +15,9 @@ void report_late_double_free(const void* p, size_t class_size);                 
 void report_released(const void* p, const void* caller);                        // no object is left there
 void report_inside(const void* p, const void* object, size_t class_size, const void* caller);
 void report_use_of_freed(const char* call, const void* p, size_t class_size, const void* caller);
+// In a file heap's free memory, or (gone) in what a destroyed one left.
+void report_file_memory(const char* call, const void* p, bool gone, const void* caller);
+void report_other_heap(const char* call, const void* p, const void* caller);  // not of the heap it was given to
 void report_sized(const void* p, size_t size, size_t class_size, const void* caller);
 // A pointer outside the region. Returns true if the C library's allocator may own it; otherwise it has been reported.
 bool check_foreign(const void* p, const char* call, const void* caller);

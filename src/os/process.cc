@@ -3,15 +3,21 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
 #include "os/syscall.h"
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
 
 namespace pm::os {
 namespace {
@@ -123,7 +129,54 @@ uint64_t max_map_count() { return read_number("/proc/sys/vm/max_map_count", 6553
 int process_id() { return static_cast<int>(raw_syscall(SYS_getpid)); }
 int thread_id() { return static_cast<int>(raw_syscall(SYS_gettid)); }
 
+namespace {
+
+// A word that the kernel zeroes in a forked child (MADV_WIPEONFORK, Linux 4.14), so that no fork handler is needed and
+// none can be missed. nullptr where that is not to be had. Release and acquire publish the page.
+std::atomic<std::atomic<uint64_t>*> generation_word{nullptr};
+std::atomic<bool> generation_by_pid{false};
+std::atomic<uint64_t> generations{0};  // relaxed: only differs from one child to its own
+
+std::atomic<uint64_t>* map_generation() {
+  const long page = raw_syscall(SYS_mmap, 0, static_cast<long>(page_size()), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (failed(page)) return nullptr;
+  if (failed(raw_syscall(SYS_madvise, page, static_cast<long>(page_size()), MADV_WIPEONFORK))) {
+    raw_syscall(SYS_munmap, page, static_cast<long>(page_size()));
+    return nullptr;
+  }
+  auto* const fresh = reinterpret_cast<std::atomic<uint64_t>*>(page);
+  std::atomic<uint64_t>* expected = nullptr;
+  if (generation_word.compare_exchange_strong(expected, fresh, std::memory_order_acq_rel)) return fresh;
+  raw_syscall(SYS_munmap, page, static_cast<long>(page_size()));
+  return expected;
+}
+
+}  // namespace
+
+uint64_t process_generation() {
+  if (generation_by_pid.load(std::memory_order_relaxed)) return static_cast<uint64_t>(process_id());
+  std::atomic<uint64_t>* word = generation_word.load(std::memory_order_acquire);
+  if (word == nullptr) word = map_generation();
+  if (word == nullptr) {
+    generation_by_pid.store(true, std::memory_order_relaxed);
+    return static_cast<uint64_t>(process_id());
+  }
+  uint64_t now = word->load(std::memory_order_relaxed);
+  while (now == 0) {
+    const uint64_t next = generations.fetch_add(1, std::memory_order_relaxed) + 1;
+    if (word->compare_exchange_strong(now, next, std::memory_order_relaxed)) return next;
+  }
+  return now;
+}
+
 void yield_thread() { raw_syscall(SYS_sched_yield); }
+
+void sleep_ns(uint64_t nanoseconds) {
+  const timespec length = {static_cast<time_t>(nanoseconds / 1000000000U),
+                           static_cast<long>(nanoseconds % 1000000000U)};
+  raw_syscall(SYS_nanosleep, argument(&length), 0);
+}
 
 uint64_t monotonic_ns() {
   timespec now{};

@@ -16,7 +16,11 @@ int overcommit_mode();           // vm.overcommit_memory, 0 if unreadable
 uint64_t max_map_count();        // vm.max_map_count, 65530 if unreadable
 int process_id();
 int thread_id();
+// A number that differs between a process and every child forked from it, by whatever system call: what a parent wrote
+// down with it is known for the parent's in the child. One page is mapped at the first call.
+uint64_t process_generation();
 void yield_thread();
+void sleep_ns(uint64_t nanoseconds);
 uint64_t monotonic_ns();
 // The environment: libc's `environ`.
 char** environment();

@@ -15,6 +15,10 @@ inline constexpr unsigned kGranuleShift = 16;
 inline constexpr size_t kGranuleBytes = size_t{1} << kGranuleShift;
 inline constexpr uint32_t kBlockGranules = 32;
 inline constexpr size_t kBlockBytes = kBlockGranules * kGranuleBytes;
+// Owners of huge blocks: shards below, file heaps from here on (page/file_extents.h), and one for what a destroyed file
+// heap left behind.
+inline constexpr uint8_t kFirstFileOwner = 128;
+inline constexpr uint8_t kAbandonedOwner = 254;
 // The largest alignment an object may ask for.
 inline constexpr size_t kMaxAlignment = kGiB;
 

@@ -92,11 +92,32 @@ bool Region::claim(uint32_t granules, Chunk& chunk) {
 
 void Region::give_back(const Chunk& chunk) {
   LockGuard guard(lock_);
-  if (chunk.first + chunk.granules == top_) {
-    top_ = chunk.first;
-  } else if (returned_count_ < kMaxReturned) {
-    returned_[returned_count_++] = chunk;
+  Chunk whole = chunk;
+  for (unsigned i = 0; i < returned_count_;) {
+    const Chunk& other = returned_[i];
+    const bool before = other.first + other.granules == whole.first;
+    if (!before && whole.first + whole.granules != other.first) {
+      ++i;
+      continue;
+    }
+    if (before) whole.first = other.first;
+    whole.granules += other.granules;
+    returned_[i] = returned_[--returned_count_];
+    i = 0;  // what has grown may touch one that was passed
   }
+  if (whole.first + whole.granules == top_) {
+    top_ = whole.first;
+    return;
+  }
+  if (returned_count_ < kMaxReturned) {
+    returned_[returned_count_++] = whole;
+    return;
+  }
+  Chunk* shortest = &whole;
+  for (Chunk& other : returned_) {
+    if (other.granules < shortest->granules) shortest = &other;
+  }
+  *shortest = whole;
 }
 
 bool Region::map(const Chunk& chunk) {
@@ -107,6 +128,49 @@ bool Region::map(const Chunk& chunk) {
   if (os::memory().commit(start, bytes)) return true;
   os::memory().release(start, bytes);
   return false;
+}
+
+void Region::publish(const Chunk& chunk, uint8_t owner) {
+  for (uint32_t g = chunk.first; g < chunk.first + chunk.granules; g += kBlockGranules) {
+    block(g).owner.store(static_cast<uint8_t>(owner + 1), std::memory_order_release);
+  }
+  const size_t end = (size_t{chunk.first} + chunk.granules) << kGranuleShift;
+  size_t limit = view_limit();
+  while (limit < end &&
+         !__atomic_compare_exchange_n(&region_view.limit, &limit, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+}
+
+Region::Chunk Region::adopt(uint32_t granules, uint8_t owner) {
+  if (granules > window_) return {0, 0};
+  const auto needed = static_cast<uint32_t>(align_up(granules, kBlockGranules));
+  const size_t bytes = size_t{needed} << kGranuleShift;
+  for (unsigned attempt = 0; attempt < kMapTries; ++attempt) {
+    Chunk chunk = {0, 0};
+    if (!claim(needed, chunk)) break;
+    const uintptr_t start = address_of(address(chunk.first));
+    if (extents_.commit(chunk.first, needed) && os::memory().reserve(start, bytes) != nullptr) {
+      publish(chunk, owner);
+      return chunk;
+    }
+    // Somebody else's mapping: step over it.
+    if (os::is_mapped(start, bytes)) continue;
+    give_back(chunk);
+    break;
+  }
+  return {0, 0};
+}
+
+void Region::abandon(const Chunk& chunk) {
+  os::memory().release(address_of(address(chunk.first)), size_t{chunk.granules} << kGranuleShift);
+  extents_.clear(chunk.first, chunk.granules);
+  for (uint32_t g = chunk.first; g < chunk.first + chunk.granules; g += kBlockGranules) {
+    BlockRecord& r = block(g);
+    r.used = r.next = r.previous = 0;
+    r.dirty.store(0, std::memory_order_relaxed);  // ordered by the region's lock, which the next claim takes
+    r.owner.store(kAbandonedOwner + 1, std::memory_order_release);
+  }
+  give_back(chunk);
 }
 
 Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
@@ -132,14 +196,7 @@ Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
     refusals_.fetch_add(1, std::memory_order_relaxed);
     return {0, 0};
   }
-  for (uint32_t g = chunk.first; g < chunk.first + chunk.granules; g += kBlockGranules) {
-    block(g).owner.store(static_cast<uint8_t>(shard + 1), std::memory_order_release);
-  }
-  const size_t end = (size_t{chunk.first} + chunk.granules) << kGranuleShift;
-  size_t limit = view_limit();
-  while (limit < end &&
-         !__atomic_compare_exchange_n(&region_view.limit, &limit, end, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
+  publish(chunk, shard);
   committed_.fetch_add(size_t{chunk.granules} << kGranuleShift, std::memory_order_relaxed);
   grows_.fetch_add(1, std::memory_order_relaxed);
   return chunk;

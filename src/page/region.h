@@ -26,11 +26,12 @@
 namespace pm {
 
 enum class ExtentState : uint8_t {
-  none,   // not the first granule of anything
-  free,   // in its shard's trees
-  busy,   // taken out of the trees by one thread (being decommitted)
-  large,  // a large object
-  slabs,  // a huge block that holds slabs
+  none,       // not the first granule of anything
+  free,       // in its shard's trees
+  busy,       // taken out of the trees by one thread (being decommitted)
+  large,      // a large object
+  slabs,      // a huge block that holds slabs
+  file_slab,  // a slab of a file heap
 };
 
 struct ExtentRecord {
@@ -87,6 +88,12 @@ class Region {
   };
   Chunk grow(uint32_t granules, uint8_t shard);
 
+  // Claims `granules` (rounded up to huge blocks) of the window for memory from elsewhere: the range is reserved, for
+  // its owner to map something over, and has fresh records. 0 granules if the window or address space is used up.
+  Chunk adopt(uint32_t granules, uint8_t owner);
+  // Unmaps an adopted range and gives the claim back. Until it serves again, its owner is kAbandonedOwner.
+  void abandon(const Chunk& chunk);
+
   ExtentRecord& extent(GranuleIndex g) const { return extents_[g]; }
   BlockRecord& block(GranuleIndex g) const { return blocks_[g / kBlockGranules]; }
   BlockRecord& block_at(uint32_t b) const { return blocks_[b]; }
@@ -122,6 +129,7 @@ class Region {
 
  private:
   bool claim(uint32_t granules, Chunk& chunk);
+  void publish(const Chunk& chunk, uint8_t owner);
   void give_back(const Chunk& chunk);
   bool map(const Chunk& chunk);
   uint32_t chunk_granules(uint32_t wanted) const;
@@ -134,8 +142,8 @@ class Region {
   uint32_t window_ = 0;
   GranuleIndex first_ = 0;
   GranuleIndex top_ = 0;  // next granule never claimed; guarded by lock_
-  // Claims whose mapping was refused and that could not be taken back because a later claim succeeded; guarded by
-  // lock_.
+  // Claims that were given back while a later one stands: their mapping was refused, or they were abandoned. Neighbours
+  // are merged; should there ever be more than the table holds, the shortest is forgotten. Guarded by lock_.
   static constexpr unsigned kMaxReturned = 32;
   Chunk returned_[kMaxReturned] = {};
   unsigned returned_count_ = 0;

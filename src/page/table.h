@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "base/bits.h"
 #include "os/memory.h"
@@ -34,12 +35,27 @@ class Table {
     return os::memory().commit(start, end - start);
   }
 
+  // Makes records [first, first + count), which are committed, zero again; nobody else may be at them.
+  void clear(size_t first, size_t count) {
+    const size_t page = os::page_size();
+    const uintptr_t start = address_of(base_ + first);
+    const uintptr_t end = address_of(base_ + first + count);
+    const os::PageRange inner = {align_up(start, page), align_down(end, page) - align_up(start, page)};
+    if (align_down(end, page) <= inner.start || os::memory().decommit(&inner, 1) != inner.bytes) {
+      return zero(start, end);
+    }
+    zero(start, inner.start);
+    zero(inner.start + inner.bytes, end);
+  }
+
   Record& operator[](size_t i) const { return base_[i]; }
   Record* data() const { return base_; }
   uintptr_t start() const { return address_of(base_); }
   size_t reserved_bytes() const { return bytes_; }
 
  private:
+  static void zero(uintptr_t start, uintptr_t end) { memset(reinterpret_cast<void*>(start), 0, end - start); }
+
   Record* base_ = nullptr;
   size_t bytes_ = 0;
 };

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "heap/file_heap.h"
 #include "heap/heap.h"
 #include "magazine/depot.h"
 #include "magazine/magazine.h"
@@ -87,6 +88,17 @@ void collect_pages(Snapshot& out) {
   out.metadata_bytes = pages.table_bytes + slab_table_bytes() + magazine_table_bytes();
 }
 
+void collect_file_heaps(Snapshot& out) {
+  const FileHeapSum sum = file_heap_sum();
+  out.file_heaps = sum.heaps;
+  out.file_heap_bytes = sum.used_bytes;
+  out.file_heap_mapped_bytes = sum.mapped_bytes;
+  out.file_heap_backed_bytes = sum.backed_bytes;
+  out.metadata_bytes += sum.record_bytes;
+  // The file, what its last huge block has beyond it, and the records.
+  out.mappings += 3 * sum.heaps;
+}
+
 uint64_t resident_bytes() {
   char text[128];
   if (os::read_small_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
@@ -110,6 +122,7 @@ void collect(Snapshot& out) {
   strcpy(out.fit, fit_name());
   collect_classes(out);
   collect_pages(out);
+  collect_file_heaps(out);
   out.live_bytes = out.live_small_bytes + out.live_large_bytes;
   out.live_objects += out.large_objects;
   out.allocations += out.large_allocations;
