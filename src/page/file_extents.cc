@@ -117,9 +117,18 @@ void FileExtents::shrink(Run& run, uint32_t needed) {
   run.granules = needed;
 }
 
+// Takes back the blocks that a part of the run may have got before the disk was full.
+void FileExtents::empty(const Run& run) {
+  const uintptr_t start = address_of(region.address(run.first));
+  if (os::file_functions().punch(start, bytes_of(run.granules)) != 0) return;
+  const LockGuard guard(lock_);
+  mark_clean(run.first, run.granules);
+}
+
 // Backs a run that was taken, with less ahead if there is no room for that. If it fails, the run is free again.
 long FileExtents::settle(Run& run, uint32_t needed) {
   long error = back(run);
+  if (error != 0) empty(run);
   if (error != 0 && run.granules > needed) {
     {
       const LockGuard guard(lock_);
@@ -127,19 +136,16 @@ long FileExtents::settle(Run& run, uint32_t needed) {
       shrink(run, needed);
     }
     error = back(run);
+    if (error != 0) empty(run);
   }
-  // A part may have got blocks before the disk was full.
-  const bool punched =
-      error != 0 && os::file_functions().punch(address_of(region.address(run.first)), bytes_of(run.granules)) == 0;
   const LockGuard guard(lock_);
   busy_ -= run.granules;
   if (error == 0) {
     mark_dirty(run.first, run.granules);
     shrink(run, needed);
-    return 0;
+  } else {
+    extents_.release(run.first, run.granules);
   }
-  if (punched) mark_clean(run.first, run.granules);
-  extents_.release(run.first, run.granules);
   return error;
 }
 
@@ -165,6 +171,7 @@ bool FileExtents::extend(GranuleIndex first, uint32_t granules, uint32_t wanted)
     busy_ += tail.granules;
   }
   const long error = back(tail);
+  if (error != 0) empty(tail);
   const LockGuard guard(lock_);
   busy_ -= tail.granules;
   if (error == 0) {

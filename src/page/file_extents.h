@@ -74,6 +74,7 @@ class FileExtents {
   long map(const FileSource& source);
   bool take(uint32_t granules, uint32_t alignment, Run& run);
   long back(const Run& run);
+  void empty(const Run& run);
   long settle(Run& run, uint32_t needed);
   void shrink(Run& run, uint32_t needed);
   uint64_t punch_some(uint64_t goal_granules);
