@@ -121,8 +121,9 @@ void* FileHeap::allocate(size_t size, size_t alignment, long& error) {
     return nullptr;
   }
   const ClassId id = aligned_class_of(size, alignment);
-  // A slab much shorter than the heap: a small heap has whole granules for what is not small beside it.
-  const bool in_slab = id != kNoClass && (size_class(id).slab_granules == 1 ||
+  // Long slabs only where the heap is much longer: in a small one they would leave little for the other classes.
+  constexpr uint32_t kShort = 4;
+  const bool in_slab = id != kNoClass && (size_class(id).slab_granules <= kShort ||
                                           size_class(id).slab_granules <= body().extents.granules() / 32);
   void* p = nullptr;
   if (in_slab) p = allocate_small(id, error);

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 
 #include "expect.h"
+#include "poolmalloc/poolmalloc.h"
+#include "scratch.h"
 
 enum { kSmall = 64, kLarge = 1 << 20 };
 
@@ -225,6 +227,63 @@ static void foreign_deepbind(void) {
   free(second);
 }
 
+/* A file heap's objects, reached as a program reaches them that only may be running with the library. */
+#define PM_FUNCTION(name) (__typeof__(&name))dlsym(RTLD_DEFAULT, #name)
+
+static pm_heap_t* file_heap(void) {
+  pm_heap_t* heap = __extension__(PM_FUNCTION(pm_heap_create_file))(scratch_directory(), 1 << 20, PM_HEAP_TEMPORARY);
+  EXPECT(heap != NULL);
+  return heap;
+}
+
+static char* file_object(pm_heap_t* heap, size_t size) {
+  char* object = __extension__(PM_FUNCTION(pm_heap_alloc))(heap, size);
+  EXPECT(object != NULL);
+  memset(object, 1, size);
+  return object;
+}
+
+static void file_double_free(void) {
+  pm_heap_t* heap = file_heap();
+  file_object(heap, 64);
+  void* object = announce(file_object(heap, 64));
+  free(object);
+  free(opaque(object));
+}
+
+static void file_double_free_large(void) {
+  void* object = announce(file_object(file_heap(), 200000));
+  free(object);
+  free(opaque(object));
+}
+
+static void file_interior(void) { inside(file_object(file_heap(), 64), 16); }
+
+static void file_realloc_freed(void) {
+  pm_heap_t* heap = file_heap();
+  file_object(heap, 64);
+  void* object = announce(file_object(heap, 64));
+  free(object);
+  opaque(realloc(opaque(object), 200));
+}
+
+static void file_sized_free(void) {
+  void (*sized)(void*, size_t) = __extension__(void (*)(void*, size_t)) dlsym(RTLD_DEFAULT, "free_sized");
+  sized(announce(file_object(file_heap(), 64)), 4096);
+}
+
+static void file_destroyed(void) {
+  pm_heap_t* heap = file_heap();
+  void* object = announce(file_object(heap, 64));
+  EXPECT(__extension__(PM_FUNCTION(pm_heap_destroy))(heap) == 0);
+  free(object);
+}
+
+static void file_other_heap(void) {
+  void* object = announce(file_object(file_heap(), 64));
+  __extension__(PM_FUNCTION(pm_heap_free))(file_heap(), object);
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
@@ -252,6 +311,13 @@ static const struct {
     {"usable_size_freed", usable_size_freed},
     {"sized_free", sized_free},
     {"sized_delete", sized_delete},
+    {"file_double_free", file_double_free},
+    {"file_double_free_large", file_double_free_large},
+    {"file_interior", file_interior},
+    {"file_realloc_freed", file_realloc_freed},
+    {"file_sized_free", file_sized_free},
+    {"file_destroyed", file_destroyed},
+    {"file_other_heap", file_other_heap},
     {"foreign", foreign},
     {"foreign_realloc", foreign_realloc},
     {"foreign_deepbind", foreign_deepbind},

@@ -31,6 +31,13 @@ HEAP = {  # case -> line; {0}, {1} are the addresses that the program printed
     "usable_size_freed": "malloc_usable_size of freed {0} (size class 64) in {program}",
     "sized_free": "sized free of {0} with size 4096 (size class 64) in {program}",
     "sized_delete": "sized free of {0} with size 4096 (size class 64) in {program}",
+    "file_double_free": "double free of {0} (size class 64) in {program}",
+    "file_double_free_large": "free of {0}, which is free memory of a file heap, in {program}",
+    "file_interior": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",
+    "file_realloc_freed": "realloc of freed {0} (size class 64) in {program}",
+    "file_sized_free": "sized free of {0} with size 4096 (size class 64) in {program}",
+    "file_destroyed": "free of {0}, whose file heap was destroyed, in {program}",
+    "file_other_heap": "pm_heap_free of {0}, which does not belong to that heap, in {program}",
 }
 
 FOREIGN = {  # these go on in any case: (line, further options)
