@@ -64,10 +64,12 @@ FileHeap* FileHeap::create(const FileSource& source, long& error) {
     State expected = State::unused;
     if (!heap.state_.compare_exchange_strong(expected, State::opening, std::memory_order_acquire)) continue;
     Body& body = *new (bodies[heap.index()]) Body(heap.lock_, static_cast<uint8_t>(kFirstFileOwner + heap.index()));
+    // In a child, a thread that the parent has may have held the lock.
+    if (heap.generation_ != os::process_generation()) heap.lock_.reset_in_child(false);
     heap.generation_ = os::process_generation();
     error = body.extents.open(source);
     if (error == 0 && !body.slabs.init(body.extents.first(), body.extents.granules())) {
-      body.extents.close();
+      body.extents.close(true);
       if (source.kind == os::FileKind::fresh) os::remove_file(source.path);
       error = -ENOMEM;
     }
@@ -105,7 +107,7 @@ long FileHeap::destroy() {
     state_.store(State::closing, std::memory_order_release);
   }
   body().slabs.close();
-  body().extents.close();
+  body().extents.close(is_own());
   for (std::atomic<void*>& p : put_off_) p.store(nullptr, std::memory_order_relaxed);
   has_put_off_.store(false, std::memory_order_relaxed);
   state_.store(State::unused, std::memory_order_release);

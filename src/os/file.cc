@@ -169,6 +169,8 @@ long write_zeros(int fd, uint64_t offset, uint64_t bytes) {
   return 0;
 }
 
+void unlock_file(int fd) { raw_syscall(SYS_flock, fd, LOCK_UN); }
+
 void remove_file(const char* path) { raw_syscall(SYS_unlinkat, AT_FDCWD, argument(path), 0); }
 
 }  // namespace pm::os

@@ -49,5 +49,8 @@ long open_and_unlink(const char* directory);
 long write_zeros(int fd, uint64_t offset, uint64_t bytes);
 
 void remove_file(const char* path);
+// For all who hold the same opening of the file: a child of fork(2) that lives on keeps its descriptor, but not the
+// lock.
+void unlock_file(int fd);
 
 }  // namespace pm::os

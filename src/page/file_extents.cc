@@ -51,11 +51,13 @@ long FileExtents::map(const FileSource& source) {
   return 0;
 }
 
-void FileExtents::close() {
+void FileExtents::close(bool unlock) {
   region.abandon(chunk_);
   // The program may have closed our descriptor and be using its number.
   os::FileState now = {};
-  if (os::file_functions().state(fd_, now) == 0 && is_ours(now)) os::close_file(fd_);
+  if (os::file_functions().state(fd_, now) != 0 || !is_ours(now)) return;
+  if (unlock) os::unlock_file(fd_);
+  os::close_file(fd_);
 }
 
 void FileExtents::say_broken(long error, const os::FileState& now) const {

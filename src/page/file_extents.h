@@ -34,8 +34,9 @@ class FileExtents {
 
   // 0 or -errno; then nothing is left behind.
   long open(const FileSource& source);
-  // Gives mapping, claim and descriptor back. Nobody may be at this object or at its memory.
-  void close();
+  // Gives mapping, claim and descriptor back, and the file's lock unless it is a parent's. Nobody may be at this object
+  // or at its memory.
+  void close(bool unlock);
 
   // A run that nobody else sees (state busy), with blocks behind all of it. kNoGranule: `error` is -ENOMEM if no free
   // run is long enough, -EIO if the file is not what it was, or what the file system said.

@@ -110,7 +110,7 @@ TEST_CASE("runs are backed before they are handed out, a little ahead, and used 
     EXPECT(heap.take(64, 64) % 64 == 0);
     EXPECT(region.committed_bytes() == 0);
     heap.give(first, 1);
-    heap.extents.close();
+    heap.extents.close(true);
   });
 }
 
@@ -233,7 +233,7 @@ TEST_CASE("a truncated file refuses for good, with one line") {
     EXPECT(heap.refused(64) == -EIO);
     EXPECT(truncate(path.c_str(), 8 * kMiB) == 0);
     EXPECT(heap.extents.examine() == -EIO && heap.refused(64) == -EIO);
-    heap.extents.close();
+    heap.extents.close(true);
     EXPECT(path.exists());
   });
   INFO(outcome.output);
@@ -273,7 +273,7 @@ TEST_CASE("a descriptor that the program closed and used again is not touched") 
     const int theirs = open(path.c_str(), O_RDWR | O_CREAT, 0600);
     EXPECT(dup2(theirs, last_fd) == last_fd);
     EXPECT(heap.refused(100) == -EIO && test::blocks_of(theirs) == 0);
-    heap.extents.close();
+    heap.extents.close(true);
     EXPECT(fcntl(last_fd, F_GETFD) >= 0);
   });
   INFO(outcome.output);
@@ -331,7 +331,7 @@ TEST_CASE("what cannot be opened leaves nothing behind") {
     EXPECT(extents.open(path.source(8 * kMiB)) == -EOPNOTSUPP && !path.exists());
     os::set_file_functions(nullptr);
     EXPECT(extents.open(path.source(8 * kMiB)) == 0 && path.exists() && extents.first() > before);
-    extents.close();
+    extents.close(true);
   });
 }
 

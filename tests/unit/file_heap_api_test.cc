@@ -64,6 +64,39 @@ TEST_CASE("what cannot be created says why") {
   });
 }
 
+TEST_CASE("a child that lives on keeps no file locked, and unlocks none") {
+  if (is_instrumented()) return;
+  in_fresh_process([] {
+    const ScratchPath path;
+    pm_heap_t* const heap = pm_heap_create_file(path.c_str(), 1, 0);
+    EXPECT(heap != nullptr);
+    int go[2];
+    int told[2];
+    EXPECT(pipe(go) == 0 && pipe(told) == 0);
+    const pid_t child = fork();
+    EXPECT(child >= 0);
+    char byte = 0;
+    if (child == 0) {
+      EXPECT(read(go[0], &byte, 1) == 1);
+      EXPECT(pm_heap_destroy(heap) == 0 && write(told[1], "x", 1) == 1);
+      EXPECT(read(go[0], &byte, 1) == 1);
+      _exit(0);
+    }
+    EXPECT(write(go[1], "x", 1) == 1 && read(told[0], &byte, 1) == 1);
+    EXPECT(create_error(path.c_str(), 1, PM_HEAP_EXISTING) == EBUSY);
+    const pid_t second = fork();
+    EXPECT(second >= 0);
+    if (second == 0) {
+      EXPECT(read(go[0], &byte, 1) == 1);
+      _exit(0);
+    }
+    EXPECT(pm_heap_destroy(heap) == 0);
+    pm_heap_t* const again = pm_heap_create_file(path.c_str(), 1, PM_HEAP_EXISTING);
+    EXPECT(again != nullptr && write(go[1], "xx", 2) == 2);
+    EXPECT(waitpid(child, nullptr, 0) == child && waitpid(second, nullptr, 0) == second);
+  });
+}
+
 TEST_CASE("a directory that may not be written to") {
   if (is_instrumented()) return;
   in_fresh_process([] {

@@ -1,8 +1,11 @@
 #include "os/process.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -150,6 +153,25 @@ TEST_CASE("the limit of the address space") {
     EXPECT(setrlimit(RLIMIT_AS, &limit) == 0);
     EXPECT(os::address_space_limit() == uint64_t{1} << 45);
   });
+}
+
+TEST_CASE("a generation is one process, however it was forked") {
+  const uint64_t mine = os::process_generation();
+  CHECK(mine != 0);
+  CHECK(os::process_generation() == mine);
+  const auto in_child = [&](pid_t child) {
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      const uint64_t own = os::process_generation();
+      _exit(own != mine && own != 0 && os::process_generation() == own ? 0 : 1);
+    }
+    int status = 1;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+  };
+  in_child(fork());
+  in_child(static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr)));
+  CHECK(os::process_generation() == mine);
 }
 
 }  // namespace

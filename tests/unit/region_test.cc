@@ -190,4 +190,68 @@ TEST_CASE("a large window that is refused becomes a smaller one") {
   });
 }
 
+TEST_CASE("an adopted range is reserved, owned, and not counted as committed") {
+  in_fresh_process([] {
+    start_region();
+    const Region::Chunk chunk = region.adopt(33, kFirstFileOwner);
+    EXPECT(chunk.granules == 64 && region.is_owned_by(chunk.first + 63, kFirstFileOwner));
+    EXPECT(region.contains(at(chunk.first + 64) - 1) && region.committed_bytes() == 0);
+    EXPECT(os::is_mapped(address_of(at(chunk.first)), kGranuleBytes));
+    EXPECT(region.extent(chunk.first).granules == 0);
+    EXPECT(region.adopt(UINT32_MAX, kFirstFileOwner).granules == 0);
+    region.abandon(chunk);
+    EXPECT(!os::is_mapped(address_of(at(chunk.first)), 64 * kGranuleBytes));
+    EXPECT(region.is_owned_by(chunk.first, kAbandonedOwner));
+  });
+}
+
+TEST_CASE("abandoned claims merge and serve again, with fresh records") {
+  in_fresh_process([] {
+    start_region(kGiB);
+    Region::Chunk chunks[5];
+    for (Region::Chunk& chunk : chunks) chunk = region.adopt(64, kFirstFileOwner);
+    for (GranuleIndex g = chunks[1].first; g < chunks[1].first + 64; ++g) {
+      region.extent(g).granules = region.extent(g).left = 77;
+      region.extent(g).state.store(ExtentState::large);
+      region.block(g).dirty.store(UINT32_MAX);
+    }
+    for (const unsigned i : {1U, 3U, 2U}) region.abandon(chunks[i]);
+    const Region::Chunk whole = region.adopt(3 * 64, kFirstFileOwner + 1);
+    EXPECT(whole.first == chunks[1].first && whole.granules == 3 * 64);
+    for (GranuleIndex g = whole.first; g < whole.first + 64; ++g) {
+      EXPECT(region.extent(g).granules == 0 && region.extent(g).left == 0);
+      EXPECT(region.extent(g).state.load() == ExtentState::none && region.block(g).dirty.load() == 0);
+    }
+    // The neighbours' records, on the same pages, were left alone.
+    EXPECT(region.is_owned_by(chunks[0].first, kFirstFileOwner) &&
+           region.is_owned_by(chunks[4].first, kFirstFileOwner));
+    // What lies at the top goes back to it, and takes along what was returned below.
+    region.abandon(whole);
+    region.abandon(chunks[4]);
+    EXPECT(region.adopt(5 * 64, kFirstFileOwner).first == chunks[1].first);
+  });
+}
+
+TEST_CASE("an adopted range steps over foreign mappings") {
+  in_fresh_process([] {
+    start_region();
+    const Region::Chunk first = region.adopt(32, kFirstFileOwner);
+    char* const theirs = at(first.first + 32 + 40);
+    EXPECT(mmap(theirs, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == theirs);
+    const Region::Chunk second = region.adopt(64, kFirstFileOwner);
+    EXPECT(second.granules == 64 && second.first >= first.first + 32 + 64);
+  });
+}
+
+TEST_CASE("scattered claims beyond the table's size cost the shortest, and nothing else") {
+  in_fresh_process([] {
+    start_region(16 * kGiB);
+    Region::Chunk chunks[80];
+    for (unsigned i = 0; i < 80; ++i) chunks[i] = region.adopt(32 * (i % 2 == 0 ? 1 : 2 + i), kFirstFileOwner);
+    for (unsigned i = 1; i < 80; i += 2) region.abandon(chunks[i]);
+    for (unsigned i = 79; i >= 17; i -= 2)
+      EXPECT(region.adopt(chunks[i].granules, kFirstFileOwner).first <= chunks[79].first);
+  });
+}
+
 }  // namespace

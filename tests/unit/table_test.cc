@@ -51,4 +51,23 @@ TEST_CASE("an address space that is refused is reported") {
   CHECK_FALSE(reserved);
 }
 
+TEST_CASE("clearing zeroes what was asked for and no neighbour") {
+  constexpr size_t kCount = 10'000;
+  Table<uint64_t> table;
+  REQUIRE(table.reserve(kCount));
+  REQUIRE(table.commit(0, kCount));
+  const size_t ranges[][2] = {{3, 5}, {100, 2000}, {512, 512}, {5000, 4999}, {9999, 1}};
+  for (const auto& range : ranges) {
+    for (size_t i = 0; i < kCount; ++i) table[i] = i + 1;
+    table.clear(range[0], range[1]);
+    size_t wrong = 0;
+    for (size_t i = 0; i < kCount; ++i) {
+      const bool cleared = i >= range[0] && i < range[0] + range[1];
+      wrong += table[i] != (cleared ? 0 : i + 1);
+    }
+    CHECK(wrong == 0);
+  }
+  table.release();
+}
+
 }  // namespace
