@@ -70,7 +70,7 @@ FileHeap* FileHeap::create(const FileSource& source, long& error) {
     error = body.extents.open(source);
     if (error == 0 && !body.slabs.init(body.extents.first(), body.extents.granules())) {
       body.extents.close(true);
-      if (source.kind == os::FileKind::fresh) os::remove_file(source.path);
+      if (source.kind == os::FileOrigin::fresh) os::remove_file(source.path);
       error = -ENOMEM;
     }
     heap.state_.store(error == 0 ? State::live : State::unused, std::memory_order_release);

@@ -22,19 +22,19 @@ size_t bytes_of(uint64_t granules) { return granules << kGranuleShift; }
 }  // namespace
 
 long FileExtents::open(const FileSource& source) {
-  const long fd = os::file_functions().open(source.path, source.kind);
+  const long fd = os::mapped_file_functions().open(source.path, source.kind);
   if (fd < 0) return fd;
   fd_ = static_cast<int>(fd);
-  is_named_ = source.kind != os::FileKind::unnamed;
+  is_named_ = source.kind != os::FileOrigin::unnamed;
   const long error = map(source);
   if (error == 0) return 0;
   os::close_file(fd_);
-  if (source.kind == os::FileKind::fresh) os::remove_file(source.path);
+  if (source.kind == os::FileOrigin::fresh) os::remove_file(source.path);
   return error;
 }
 
 long FileExtents::map(const FileSource& source) {
-  const os::FileFunctions& file = os::file_functions();
+  const os::MappedFileFunctions& file = os::mapped_file_functions();
   granules_ = static_cast<uint32_t>(source.bytes >> kGranuleShift);
   chunk_ = region.adopt(granules_, owner_);
   if (chunk_.granules == 0) return -ENOMEM;
@@ -54,13 +54,13 @@ long FileExtents::map(const FileSource& source) {
 void FileExtents::close(bool unlock) {
   region.abandon(chunk_);
   // The program may have closed our descriptor and be using its number.
-  os::FileState now = {};
-  if (os::file_functions().state(fd_, now) != 0 || !is_ours(now)) return;
+  os::MappedFileState now = {};
+  if (os::mapped_file_functions().state(fd_, now) != 0 || !is_ours(now)) return;
   if (unlock) os::unlock_file(fd_);
   os::close_file(fd_);
 }
 
-void FileExtents::say_broken(long error, const os::FileState& now) const {
+void FileExtents::say_broken(long error, const os::MappedFileState& now) const {
   char buffer[256];
   TextWriter out(buffer);
   out.text("poolmalloc: the file heap at ")
@@ -76,8 +76,8 @@ void FileExtents::say_broken(long error, const os::FileState& now) const {
 
 long FileExtents::look() {
   if (is_broken()) return -EIO;
-  os::FileState now = {};
-  const long error = os::file_functions().state(fd_, now);
+  os::MappedFileState now = {};
+  const long error = os::mapped_file_functions().state(fd_, now);
   if (error == 0 && is_ours(now) && now.bytes >= opened_.bytes) return 0;
   if (!broken_.exchange(true, std::memory_order_relaxed)) say_broken(error, now);
   return -EIO;
@@ -87,12 +87,11 @@ bool FileExtents::take(uint32_t granules, uint32_t alignment, Run& run) {
   for (unsigned waits = 0;; ++waits) {
     {
       const LockGuard guard(lock_);
-      bool clean = false;
-      const GranuleIndex first = extents_.allocate(granules, alignment, &clean);
+      const GranuleIndex first = extents_.allocate(granules, alignment);
       if (first != kNoGranule) {
         region.extent(first).granules = granules;
         region.extent(first).state.store(ExtentState::busy, std::memory_order_release);
-        run = {first, granules, count_dirty(first, granules) == granules};
+        run = {first, granules, region.extent(first).dirty == granules};
         if (run.backed) return true;
         if (granules < kAhead && extents_.extend(first, granules, kAhead)) run.granules = kAhead;
         busy_ += run.granules;
@@ -107,7 +106,8 @@ bool FileExtents::take(uint32_t granules, uint32_t alignment, Run& run) {
 // The descriptor is looked at first, lest another file be given blocks, and after: truncating takes blocks away.
 long FileExtents::back(const Run& run) {
   if (look() != 0) return -EIO;
-  const long error = os::file_functions().reserve(fd_, bytes_of(run.first - chunk_.first), bytes_of(run.granules));
+  const long error =
+      os::mapped_file_functions().reserve(fd_, bytes_of(run.first - chunk_.first), bytes_of(run.granules));
   return error != 0 ? error : look();
 }
 
@@ -122,7 +122,7 @@ void FileExtents::shrink(Run& run, uint32_t needed) {
 // Takes back the blocks that a part of the run may have got before the disk was full.
 void FileExtents::empty(const Run& run) {
   const uintptr_t start = address_of(region.address(run.first));
-  if (os::file_functions().punch(start, bytes_of(run.granules)) != 0) return;
+  if (os::mapped_file_functions().punch(start, bytes_of(run.granules)) != 0) return;
   const LockGuard guard(lock_);
   mark_clean(run.first, run.granules);
 }
@@ -198,7 +198,7 @@ uint64_t FileExtents::punch_some(uint64_t goal_granules) {
   {
     const LockGuard guard(lock_);
     for (uint64_t sum = 0; count < kMost && sum < goal_granules; ++count) {
-      const GranuleIndex first = extents_.take_dirty();
+      const GranuleIndex first = extents_.take_dirty(goal_granules - sum);
       if (first == kNoGranule) break;
       const uint32_t granules = region.extent(first).granules;
       victims[count] = {first, granules, count_dirty(first, granules), false};
@@ -208,7 +208,7 @@ uint64_t FileExtents::punch_some(uint64_t goal_granules) {
   }
   for (unsigned i = 0; i < count && can_punch_.load(std::memory_order_relaxed); ++i) {
     const uintptr_t start = address_of(region.address(victims[i].first));
-    victims[i].done = os::file_functions().punch(start, bytes_of(victims[i].granules)) == 0;
+    victims[i].done = os::mapped_file_functions().punch(start, bytes_of(victims[i].granules)) == 0;
     if (!victims[i].done) can_punch_.store(false, std::memory_order_relaxed);
   }
   uint64_t given = 0;
@@ -220,7 +220,7 @@ uint64_t FileExtents::punch_some(uint64_t goal_granules) {
       given += victim.backed;
     }
     busy_ -= victim.granules;
-    extents_.release(victim.first, victim.granules);
+    extents_.put_back(victim.first, victim.granules);
   }
   return bytes_of(given);
 }

@@ -16,14 +16,14 @@
 #include <cstdint>
 
 #include "base/lock.h"
-#include "os/file.h"
+#include "os/mapped_file.h"
 #include "page/extents.h"
 
 namespace pm {
 
 struct FileSource {
   const char* path;
-  os::FileKind kind;
+  os::FileOrigin kind;
   bool sync;
   uint64_t bytes;  // a multiple of a granule
 };
@@ -69,9 +69,11 @@ class FileExtents {
   };
 
   bool is_broken() const { return broken_.load(std::memory_order_relaxed); }
-  bool is_ours(const os::FileState& now) const { return now.device == opened_.device && now.inode == opened_.inode; }
+  bool is_ours(const os::MappedFileState& now) const {
+    return now.device == opened_.device && now.inode == opened_.inode;
+  }
   long look();
-  void say_broken(long error, const os::FileState& now) const;
+  void say_broken(long error, const os::MappedFileState& now) const;
   long map(const FileSource& source);
   bool take(uint32_t granules, uint32_t alignment, Run& run);
   long back(const Run& run);
@@ -85,7 +87,7 @@ class FileExtents {
   // Constant while open.
   int fd_ = -1;
   bool is_named_ = false;
-  os::FileState opened_ = {};
+  os::MappedFileState opened_ = {};
   Region::Chunk chunk_ = {};
   uint32_t granules_ = 0;
   // Guarded by lock_.

@@ -51,9 +51,9 @@ long create(const char* path, size_t size, unsigned flags, FileHeap*& heap) {
   if (!start_heap()) return -ENOTSUP;
   if (size > size_t{region.window_granules()} << kGranuleShift) return -ENOMEM;
   const FileSource source = {.path = path,
-                             .kind = (flags & PM_HEAP_TEMPORARY) != 0  ? os::FileKind::unnamed
-                                     : (flags & PM_HEAP_EXISTING) != 0 ? os::FileKind::existing
-                                                                       : os::FileKind::fresh,
+                             .kind = (flags & PM_HEAP_TEMPORARY) != 0  ? os::FileOrigin::unnamed
+                                     : (flags & PM_HEAP_EXISTING) != 0 ? os::FileOrigin::existing
+                                                                       : os::FileOrigin::fresh,
                              .sync = (flags & PM_HEAP_SYNC) != 0,
                              .bytes = align_up(size, kGranuleBytes)};
   long error = 0;

@@ -20,7 +20,7 @@ const char* directory() { return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : sc
 FileHeap* create(uint64_t bytes) {
   long error = 0;
   FileHeap* const heap =
-      FileHeap::create({.path = directory(), .kind = os::FileKind::unnamed, .sync = false, .bytes = bytes}, error);
+      FileHeap::create({.path = directory(), .kind = os::FileOrigin::unnamed, .sync = false, .bytes = bytes}, error);
   EXPECT(heap != nullptr && error == 0);
   return heap;
 }

@@ -25,7 +25,7 @@ class Checked {
   explicit Checked(uint64_t bytes) {
     long error = 0;
     heap_ = pm::FileHeap::create(
-        {.path = scratch_directory(), .kind = pm::os::FileKind::unnamed, .sync = false, .bytes = bytes}, error);
+        {.path = scratch_directory(), .kind = pm::os::FileOrigin::unnamed, .sync = false, .bytes = bytes}, error);
     HOLDS(heap_ != nullptr);
     room_ = bytes;
   }

@@ -14,7 +14,7 @@
 namespace pm::test {
 
 inline FileSource unnamed_file(uint64_t bytes) {
-  return {.path = scratch_directory(), .kind = os::FileKind::unnamed, .sync = false, .bytes = bytes};
+  return {.path = scratch_directory(), .kind = os::FileOrigin::unnamed, .sync = false, .bytes = bytes};
 }
 
 // A path that does not exist yet; the file is removed at the end.
@@ -28,7 +28,7 @@ class ScratchPath {
   ScratchPath& operator=(const ScratchPath&) = delete;
 
   const char* c_str() const { return path_.c_str(); }
-  FileSource source(uint64_t bytes, os::FileKind kind = os::FileKind::fresh) const {
+  FileSource source(uint64_t bytes, os::FileOrigin kind = os::FileOrigin::fresh) const {
     return {.path = c_str(), .kind = kind, .sync = false, .bytes = bytes};
   }
   bool exists() const { return access(c_str(), F_OK) == 0; }

@@ -1,4 +1,4 @@
-#include "os/file.h"
+#include "os/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -17,28 +17,28 @@
 namespace {
 
 using namespace pm;
-using os::file_functions;
-using os::FileKind;
+using os::FileOrigin;
+using os::mapped_file_functions;
 using test::blocks_of;
 using test::in_fresh_process;
 using test::ScratchPath;
 
-int opened(const char* path, FileKind kind) {
-  const long fd = file_functions().open(path, kind);
+int opened(const char* path, FileOrigin kind) {
+  const long fd = mapped_file_functions().open(path, kind);
   EXPECT(fd >= 0);
   EXPECT((fcntl(static_cast<int>(fd), F_GETFD) & FD_CLOEXEC) != 0);
   return static_cast<int>(fd);
 }
 
-int unnamed() { return opened(scratch_directory(), FileKind::unnamed); }
+int unnamed() { return opened(scratch_directory(), FileOrigin::unnamed); }
 
 TEST_CASE("a fresh file must not exist, an existing one must") {
   in_fresh_process([] {
     const ScratchPath path;
-    EXPECT(file_functions().open(path.c_str(), FileKind::existing) == -ENOENT);
-    os::close_file(opened(path.c_str(), FileKind::fresh));
-    EXPECT(file_functions().open(path.c_str(), FileKind::fresh) == -EEXIST);
-    os::close_file(opened(path.c_str(), FileKind::existing));
+    EXPECT(mapped_file_functions().open(path.c_str(), FileOrigin::existing) == -ENOENT);
+    os::close_file(opened(path.c_str(), FileOrigin::fresh));
+    EXPECT(mapped_file_functions().open(path.c_str(), FileOrigin::fresh) == -EEXIST);
+    os::close_file(opened(path.c_str(), FileOrigin::existing));
     struct stat status;
     EXPECT(stat(path.c_str(), &status) == 0 && (status.st_mode & 0777) == 0600);
   });
@@ -46,23 +46,23 @@ TEST_CASE("a fresh file must not exist, an existing one must") {
 
 TEST_CASE("what is no regular file, or not there, is refused") {
   in_fresh_process([] {
-    EXPECT(file_functions().open("/dev/null", FileKind::existing) == -EINVAL);
-    EXPECT(file_functions().open(scratch_directory(), FileKind::existing) == -EISDIR);
-    EXPECT(file_functions().open("/no/such/directory", FileKind::unnamed) == -ENOENT);
-    EXPECT(file_functions().open("/no/such/directory/file", FileKind::fresh) == -ENOENT);
+    EXPECT(mapped_file_functions().open("/dev/null", FileOrigin::existing) == -EINVAL);
+    EXPECT(mapped_file_functions().open(scratch_directory(), FileOrigin::existing) == -EISDIR);
+    EXPECT(mapped_file_functions().open("/no/such/directory", FileOrigin::unnamed) == -ENOENT);
+    EXPECT(mapped_file_functions().open("/no/such/directory/file", FileOrigin::fresh) == -ENOENT);
     const ScratchPath path;
-    os::close_file(opened(path.c_str(), FileKind::fresh));
-    EXPECT(file_functions().open(path.c_str(), FileKind::unnamed) == -ENOTDIR);
+    os::close_file(opened(path.c_str(), FileOrigin::fresh));
+    EXPECT(mapped_file_functions().open(path.c_str(), FileOrigin::unnamed) == -ENOTDIR);
   });
 }
 
 TEST_CASE("one user at a time") {
   in_fresh_process([] {
     const ScratchPath path;
-    const int fd = opened(path.c_str(), FileKind::fresh);
-    EXPECT(file_functions().open(path.c_str(), FileKind::existing) == -EBUSY);
+    const int fd = opened(path.c_str(), FileOrigin::fresh);
+    EXPECT(mapped_file_functions().open(path.c_str(), FileOrigin::existing) == -EBUSY);
     os::close_file(fd);
-    os::close_file(opened(path.c_str(), FileKind::existing));
+    os::close_file(opened(path.c_str(), FileOrigin::existing));
   });
 }
 
@@ -85,14 +85,14 @@ TEST_CASE("the state is the length and what tells the file from others") {
   in_fresh_process([] {
     const int fd = unnamed();
     const int other = unnamed();
-    EXPECT(file_functions().resize(fd, 12345) == 0);
-    os::FileState state = {};
-    os::FileState different = {};
-    EXPECT(file_functions().state(fd, state) == 0 && state.bytes == 12345);
-    EXPECT(file_functions().state(other, different) == 0);
+    EXPECT(mapped_file_functions().resize(fd, 12345) == 0);
+    os::MappedFileState state = {};
+    os::MappedFileState different = {};
+    EXPECT(mapped_file_functions().state(fd, state) == 0 && state.bytes == 12345);
+    EXPECT(mapped_file_functions().state(other, different) == 0);
     EXPECT(state.device != different.device || state.inode != different.inode);
     os::close_file(fd);
-    EXPECT(file_functions().state(fd, state) == -EBADF);
+    EXPECT(mapped_file_functions().state(fd, state) == -EBADF);
   });
 }
 
@@ -102,9 +102,9 @@ TEST_CASE("a length beyond the limit is refused without a signal") {
     const int fd = unnamed();
     const rlimit limit = {kMiB, kMiB};
     EXPECT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-    EXPECT(file_functions().resize(fd, kMiB) == 0);
-    EXPECT(file_functions().resize(fd, kMiB + 1) == -EFBIG);
-    EXPECT(file_functions().resize(fd, UINT64_MAX) == -EFBIG);
+    EXPECT(mapped_file_functions().resize(fd, kMiB) == 0);
+    EXPECT(mapped_file_functions().resize(fd, kMiB + 1) == -EFBIG);
+    EXPECT(mapped_file_functions().resize(fd, UINT64_MAX) == -EFBIG);
   });
 }
 
@@ -112,23 +112,23 @@ TEST_CASE("blocks are reserved, mapped, and punched") {
   in_fresh_process([] {
     constexpr size_t kBytes = 40 * kMiB;  // three pieces
     const int fd = unnamed();
-    EXPECT(file_functions().resize(fd, kBytes) == 0 && blocks_of(fd) < kMiB);
-    EXPECT(file_functions().reserve(fd, kMiB, kBytes - kMiB) == 0);
+    EXPECT(mapped_file_functions().resize(fd, kBytes) == 0 && blocks_of(fd) < kMiB);
+    EXPECT(mapped_file_functions().reserve(fd, kMiB, kBytes - kMiB) == 0);
     EXPECT(blocks_of(fd) >= kBytes - kMiB);
-    os::FileState state = {};
-    EXPECT(file_functions().state(fd, state) == 0 && state.bytes == kBytes);
+    os::MappedFileState state = {};
+    EXPECT(mapped_file_functions().state(fd, state) == 0 && state.bytes == kBytes);
 
     const uintptr_t start = address_of(os::memory().reserve(0, kBytes));
-    EXPECT(start != 0 && file_functions().map(fd, start, kBytes, false) == 0);
+    EXPECT(start != 0 && mapped_file_functions().map(fd, start, kBytes, false) == 0);
     auto* const memory = reinterpret_cast<char*>(start);
     memory[0] = 1;
     memory[kBytes - 1] = 2;
     char byte = 0;
     EXPECT(pread(fd, &byte, 1, kBytes - 1) == 1 && byte == 2);
-    const long result = file_functions().punch(start, kBytes);
+    const long result = mapped_file_functions().punch(start, kBytes);
     EXPECT(result == 0 || result == -EOPNOTSUPP);
     if (result == 0) EXPECT(memory[0] == 0 && memory[kBytes - 1] == 0 && blocks_of(fd) < kMiB);
-    EXPECT(file_functions().punch(start + kBytes, 4096) != 0);
+    EXPECT(mapped_file_functions().punch(start + kBytes, 4096) != 0);
   });
 }
 
@@ -149,20 +149,20 @@ TEST_CASE("zeros are written to the range and not beyond") {
 TEST_CASE("durable stores are refused where there is no DAX") {
   in_fresh_process([] {
     const int fd = os::keep_file(fileno(tmpfile()));  // never on DAX: the C library's temporary directory
-    EXPECT(file_functions().resize(fd, kMiB) == 0);
+    EXPECT(mapped_file_functions().resize(fd, kMiB) == 0);
     const uintptr_t start = address_of(os::memory().reserve(0, kMiB));
-    const long result = file_functions().map(fd, start, kMiB, true);
+    const long result = mapped_file_functions().map(fd, start, kMiB, true);
     EXPECT(result == -EOPNOTSUPP || result == 0);
     if (result == 0) reinterpret_cast<char*>(start)[0] = 1;
   });
 }
 
 TEST_CASE("tests may replace the functions") {
-  static const os::FileFunctions kNone = {};
-  os::set_file_functions(&kNone);
-  CHECK(&file_functions() == &kNone);
-  os::set_file_functions(nullptr);
-  CHECK(file_functions().open != nullptr);
+  static const os::MappedFileFunctions kNone = {};
+  os::set_mapped_file_functions(&kNone);
+  CHECK(&mapped_file_functions() == &kNone);
+  os::set_mapped_file_functions(nullptr);
+  CHECK(mapped_file_functions().open != nullptr);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "os/file.h"
+#include "os/mapped_file.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -52,18 +52,18 @@ long examine(int fd) {
   return raw_syscall(SYS_flock, fd, LOCK_EX | LOCK_NB) == -EWOULDBLOCK ? -EBUSY : 0;
 }
 
-long kernel_open(const char* path, FileKind kind) {
+long kernel_open(const char* path, FileOrigin kind) {
   long fd = 0;
   switch (kind) {
-    case FileKind::fresh: fd = open_file(path, O_CREAT | O_EXCL); break;
-    case FileKind::existing: fd = open_file(path, O_NONBLOCK); break;
-    case FileKind::unnamed: fd = open_unnamed(path); break;
+    case FileOrigin::fresh: fd = open_file(path, O_CREAT | O_EXCL); break;
+    case FileOrigin::existing: fd = open_file(path, O_NONBLOCK); break;
+    case FileOrigin::unnamed: fd = open_unnamed(path); break;
   }
   if (failed(fd)) return fd;
   const long verdict = examine(static_cast<int>(fd));
   if (verdict != 0) {
     close_file(static_cast<int>(fd));
-    if (kind == FileKind::fresh) remove_file(path);
+    if (kind == FileOrigin::fresh) remove_file(path);
     return verdict;
   }
   const int kept = keep_file(static_cast<int>(fd));
@@ -72,7 +72,7 @@ long kernel_open(const char* path, FileKind kind) {
   return kept;
 }
 
-long kernel_state(int fd, FileState& out) {
+long kernel_state(int fd, MappedFileState& out) {
   struct stat status;
   const long result = raw_syscall(SYS_fstat, fd, argument(&status));
   if (failed(result)) return result;
@@ -124,13 +124,14 @@ long kernel_punch(uintptr_t start, size_t bytes) {
   return result;
 }
 
-constexpr FileFunctions kKernel = {kernel_open, kernel_state, kernel_resize, kernel_reserve, kernel_map, kernel_punch};
-const FileFunctions* replaced = nullptr;
+constexpr MappedFileFunctions kKernel = {kernel_open,    kernel_state, kernel_resize,
+                                         kernel_reserve, kernel_map,   kernel_punch};
+const MappedFileFunctions* replaced = nullptr;
 
 }  // namespace
 
-const FileFunctions& file_functions() { return replaced == nullptr ? kKernel : *replaced; }
-void set_file_functions(const FileFunctions* functions) { replaced = functions; }
+const MappedFileFunctions& mapped_file_functions() { return replaced == nullptr ? kKernel : *replaced; }
+void set_mapped_file_functions(const MappedFileFunctions* functions) { replaced = functions; }
 
 long open_and_unlink(const char* directory) {
   char path[4096];

@@ -1,7 +1,7 @@
 // Files as memory: the system calls behind a file heap.
 //
-// Every call goes through `file_functions()`, so that tests can count, refuse and fake them. Results are 0 (or what is
-// said) or -errno; errno is left alone. Thread-safe; no locks.
+// Every call goes through `mapped_file_functions()`, so that tests can count, refuse and fake them. Results are 0 (or
+// what is said) or -errno; errno is left alone. Thread-safe; no locks.
 #pragma once
 
 #include <cstddef>
@@ -9,25 +9,25 @@
 
 namespace pm::os {
 
-enum class FileKind : uint8_t {
+enum class FileOrigin : uint8_t {
   fresh,     // the path must not exist yet
   existing,  // the path names a regular file
   unnamed,   // the path is a directory; the file in it has no name
 };
 
 // What tells a file from another, and how long it is.
-struct FileState {
+struct MappedFileState {
   uint64_t device;
   uint64_t inode;
   uint64_t bytes;
 };
 
-struct FileFunctions {
+struct MappedFileFunctions {
   // Opens for reading and writing, closed on exec, and locks it (flock(2)) against another user: the descriptor, which
   // is out of the way of the program's own. -EBUSY if somebody has it locked, -EINVAL if it is no regular file or lies
   // on hugetlbfs.
-  long (*open)(const char* path, FileKind kind);
-  long (*state)(int fd, FileState& out);
+  long (*open)(const char* path, FileOrigin kind);
+  long (*state)(int fd, MappedFileState& out);
   // Sets the length; what is new is a hole. -EFBIG beyond RLIMIT_FSIZE, without the signal.
   long (*resize)(int fd, uint64_t bytes);
   // Gives blocks to [offset, offset + bytes), which stays within the length, so that writing there cannot fail for want
@@ -40,9 +40,9 @@ struct FileFunctions {
   long (*punch)(uintptr_t start, size_t bytes);
 };
 
-const FileFunctions& file_functions();
+const MappedFileFunctions& mapped_file_functions();
 // Tests only; not thread-safe. nullptr restores the kernel's.
-void set_file_functions(const FileFunctions* functions);
+void set_mapped_file_functions(const MappedFileFunctions* functions);
 
 // The ways in which the above are done where a file system lacks the better one; for tests.
 long open_and_unlink(const char* directory);
