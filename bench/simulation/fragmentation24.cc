@@ -112,11 +112,12 @@ class Simulation {
     pm::PageStatistics now;
     pm::page_collect(now);
     std::printf("%-8s %-8s %9.3f %9.3f %9.3f %9.3f %9.3f %10.2f %9.3f %9.0f\n", fit, load, fragmentation(),
-                fragmentation_.sum / measured_, 100.0 * static_cast<double>(now.extent_coalesced) /
-                static_cast<double>(std::max<uint64_t>(now.extent_coalescable, 1)),
+                fragmentation_.sum / measured_,
+                100.0 * static_cast<double>(now.extent_coalesced) /
+                    static_cast<double>(std::max<uint64_t>(now.extent_coalescable, 1)),
                 resident_.sum / live_bytes_.sum, resident_.most / live_bytes_.most,
-                static_cast<double>(now.committed_bytes) / (1 << 30), static_cast<double>(now.decommitted_bytes) / allocated_,
-                static_cast<double>(now.large_allocations));
+                static_cast<double>(now.committed_bytes) / (1 << 30),
+                static_cast<double>(now.decommitted_bytes) / allocated_, static_cast<double>(now.large_allocations));
   }
 
  private:
@@ -243,11 +244,12 @@ int main(int count, char** words) {
     }
   }
   if (settings.hours <= 0 || settings.lifetime <= 0) return 2;
-  std::printf("# frag: 1 - largest/total of the free extents, at the end and mean; joined: %% of frees beside a free\n"
-              "# extent that coalesced at once; rss: resident over live, mean over mean and peak over peak; commit: GiB of\n"
-              "# address space in use; given: decommitted over allocated bytes\n"
-              "%-8s %-8s %9s %9s %9s %9s %9s %10s %9s %9s\n", "fit", "load", "frag_end", "frag_mean", "joined", "rss_mean",
-              "rss_peak", "commit", "given", "objects");
+  std::printf(
+      "# frag: 1 - largest/total of the free extents, at the end and mean; joined: %% of frees beside a free\n"
+      "# extent that coalesced at once; rss: resident over live, mean over mean and peak over peak; commit: GiB of\n"
+      "# address space in use; given: decommitted over allocated bytes\n"
+      "%-8s %-8s %9s %9s %9s %9s %9s %10s %9s %9s\n",
+      "fit", "load", "frag_end", "frag_mean", "joined", "rss_mean", "rss_peak", "commit", "given", "objects");
   bool good = true;
   for (const bool poisson : {false, true}) {
     good = run(settings, "best", pm::Fit::best, poisson) && good;

@@ -65,7 +65,8 @@ bool find_metric(const Snapshot& snapshot, const char* name, uint64_t& value);
 
 // For people: grouped, in human units, with a table of the size classes in use.
 void write_text(const Snapshot& snapshot, TextWriter& out);
-// One object: "mode", "fit", each metric by its name, and "classes", an array with an object for each size class in use.
+// One object: "mode", "fit", each metric by its name, and "classes", an array with an object for each size class in
+// use.
 void write_json(const Snapshot& snapshot, TextWriter& out);
 // OpenMetrics 1.0, for Prometheus; ends with "# EOF".
 void write_openmetrics(const Snapshot& snapshot, TextWriter& out);

@@ -92,9 +92,7 @@ void Extents::release(GranuleIndex first, uint32_t granules, uint32_t dirty) {
   counters_.coalesced += met.joined != 0 && met.busy == 0;
 }
 
-void Extents::put_back(GranuleIndex first, uint32_t granules) {
-  merge(first, granules, count_dirty(first, granules));
-}
+void Extents::put_back(GranuleIndex first, uint32_t granules) { merge(first, granules, count_dirty(first, granules)); }
 
 Extents::Neighbours Extents::merge(GranuleIndex first, uint32_t granules, uint32_t dirty) {
   region.extent(first).state.store(ExtentState::none, std::memory_order_release);

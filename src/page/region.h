@@ -49,7 +49,7 @@ struct ExtentRecord {
   bool vacated;   // its pages went by mremap: none is resident any more
   uint8_t order;  // of a tree node: the largest natural run in it and below (page/extent_tree.h)
   union {
-    uint64_t bytes;    // of a large object: what its owner may use; constant while it lives but for realloc by its owner
+    uint64_t bytes;  // of a large object: what its owner may use; constant while it lives but for realloc by its owner
     uint32_t longest;  // of a tree node: the longest extent in it and below
   };
 };

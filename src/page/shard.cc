@@ -16,7 +16,8 @@ std::atomic<uint64_t> moved_now{0};
 
 namespace {
 
-// Runs that could not be released because somebody held their shard's lock: whoever comes by next releases them. Linked through ExtentRecord::head of the first granule.
+// Runs that could not be released because somebody held their shard's lock: whoever comes by next releases them. Linked
+// through ExtentRecord::head of the first granule.
 template <typename T>
 using StdAtomic = std::atomic<T>;
 IndexStack<StdAtomic> deferred;
@@ -110,8 +111,8 @@ void settle_deferred() {
   if (PM_UNLIKELY(!deferred.empty()) && !inside_lock()) release_deferred(false);
 }
 
-// Whoever frees never waits: a thread that holds the lock may have lost its CPU. It finds the run on the list when it is
-// through; if it was through just before, the second try succeeds. What two threads pass over in the middle of such
+// Whoever frees never waits: a thread that holds the lock may have lost its CPU. It finds the run on the list when it
+// is through; if it was through just before, the second try succeeds. What two threads pass over in the middle of such
 // a meeting is found by the next one that comes by.
 void release_or_defer(GranuleIndex first) {
   Shard& shard = owner_of(first);

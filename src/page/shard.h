@@ -111,8 +111,8 @@ GranuleIndex try_locked(Shard& shard, Attempt attempt) {
 Shard& lock_some(uint32_t home);
 
 // Home first, then any shard that is not busy, then home again, or another while it stays busy, then by growing that
-// one. A handler inside a lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait
-// for anything else.
+// one. A handler inside a lock waits for nothing but the handlers' shard, which only handlers hold, and those never
+// wait for anything else.
 template <typename Attempt>
 GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
   const uint32_t home = home_shard();

@@ -1,5 +1,6 @@
 // Free extents and slab blocks (src/page/extents.h, slab_blocks.h) against a plain reference: ordered maps of
-// intervals, and for each fit policy its definition, looked for from one end to the other. Two shards share one region, as in the page layer, so that neighbours of different owners exist.
+// intervals, and for each fit policy its definition, looked for from one end to the other. Two shards share one region,
+// as in the page layer, so that neighbours of different owners exist.
 //
 // Nothing is mapped in the region's window: a bookkeeper that touched the memory it keeps books on would crash.
 #include <algorithm>
