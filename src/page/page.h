@@ -7,6 +7,9 @@
 // Slabs are packed into huge blocks, the fullest first, so that sparse blocks drain and whole ones come free; a block
 // without slabs turns into a free extent again.
 //
+// Whoever frees never waits for a shard's lock (what is put off is released by whoever comes by next), whoever
+// allocates only if all are busy, or to hand in what it grew or decommitted.
+//
 // No lock is held across a system call: growing claims its range first, decommitting takes the extents out of the trees
 // first (state busy) and gives them back after.
 #pragma once
