@@ -69,8 +69,10 @@ void release_large(Shard& shard, GranuleIndex first) {
   shard.large_bytes -= r.bytes;
   if (r.moved) moved_now.fetch_sub(1, std::memory_order_relaxed);
   if (r.vacated) {
-    mark_clean(first, r.granules);
-    return shard.extents.release(first, r.granules, 0);
+    // The end of the last granule was not its, and did not go with it.
+    mark_dirty(first, r.granules);
+    mark_clean(first, static_cast<uint32_t>(r.bytes >> kGranuleShift));
+    return shard.extents.release(first, r.granules, r.bytes % kGranuleBytes != 0);
   }
   // Bits that were set when it was handed out are still.
   if (r.dirty != r.granules) mark_dirty(first, r.granules);

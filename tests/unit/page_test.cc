@@ -152,6 +152,20 @@ TEST_CASE("objects move by their pages to clean memory, and leave clean memory b
   });
 }
 
+// The end of its last granule has another history.
+TEST_CASE("what lies behind a moved object is not taken for clean") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(2 * kMiB);
+    large(1);
+    memset(p, 7, 2 * kMiB);
+    EXPECT(free_at(p) == FreeLarge::done && large(2 * kMiB - 8192) == p);
+    EXPECT(move_large(p, 8 * kMiB) != nullptr);
+    EXPECT(large(2 * kMiB, kSizeStep, true) == p);
+    for (size_t i = 0; i < 2 * kMiB; ++i) EXPECT(p[i] == 0);
+  });
+}
+
 TEST_CASE("objects are copied to where resident pages lie") {
   in_fresh_process([] {
     start_pages();
