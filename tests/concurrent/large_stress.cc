@@ -108,7 +108,7 @@ int main() {
   std::thread trimmer([] { page_trim(SIZE_MAX); });
   while (!stalled.load()) usleep(100);
   std::vector<std::thread> threads;
-  for (unsigned i = 0; i < kThreads; ++i) threads.emplace_back(work, i, 300);
+  for (unsigned i = 0; i < kThreads; ++i) threads.emplace_back(work, i, PM_SANITIZED ? 60 : 300);
   for (std::thread& thread : threads) thread.join();
   EXPECT(!let_go.load());
   page_audit();
