@@ -1,0 +1,68 @@
+// How close the process is to its limit, in five steps. Pure arithmetic on samples: no clock, file, thread, atomic or
+// allocation. One thread calls; a LevelTracker holds about a hundred bytes.
+//
+// The shares. `percent` has a number for each level, ascending. Usage at or above percent[moderate] enters moderate, and
+// so on for high, critical and emergency. A level is left when usage falls below the number of the level beneath it:
+// moderate below percent[calm], high below percent[moderate]. So with 60, 70, 80, 90, 95 moderate lasts from 70 %
+// until usage is below 60 %, critical from 90 % until it is below 80 %. That distance is the hysteresis.
+//
+// The forecast. A level is entered as well when usage is expected to meet the limit within `seconds` of that level, and
+// then holds until the expected time is twice that for a while. Emergency is never entered by a forecast.
+//
+// Growth. What this process can grow between two samples is taken from each threshold (twice for critical, once for
+// emergency, more below), so that a process that jumps is seen in time; no threshold falls below half of its share.
+//
+// Backstops. Where the kernel itself says that the group stalls for memory or has met its limit, and usage is not calm,
+// the level is at least high.
+//
+// Without a limit, the memory that the host has left takes its place.
+#pragma once
+
+#include <cstdint>
+
+#include "forecast/forecast.h"
+
+namespace pm {
+
+enum class PressureLevel : uint8_t { calm, moderate, high, critical, emergency };
+inline constexpr unsigned kPressureLevels = 5;
+
+struct LevelOptions {
+  uint32_t percent[kPressureLevels];  // of the limit, ascending, 1 to 100
+  uint32_t seconds[kPressureLevels];  // to the limit, descending; those of calm and emergency are not used
+};
+
+inline constexpr LevelOptions kDefaultLevels = {{60, 70, 80, 90, 95}, {0, 120, 60, 20, 0}};
+
+// The limit that levels and plans go by: the sample's own, or what is used and what the host has left if that is less.
+// kNoLimit if neither is known.
+uint64_t effective_limit(const Sample& sample);
+
+class LevelTracker {
+ public:
+  // Takes the options as they are if they are ordered, the defaults otherwise. May be called again at any time.
+  void configure(const LevelOptions& options);
+
+  // The level now. Samples come in order; one whose clock stands or runs backwards is judged by its shares alone.
+  PressureLevel update(const Sample& sample, const Forecast& forecast);
+
+  PressureLevel level() const { return level_; }
+  // How many bytes of usage more would enter the next level; 0 at emergency, kNoLimit without a limit.
+  uint64_t room() const { return room_; }
+
+ private:
+  LevelOptions options_ = kDefaultLevels;
+  PressureLevel level_ = PressureLevel::calm;
+  PressureLevel foreseen_ = PressureLevel::calm;  // what the forecast alone says
+  uint64_t foreseen_until_ns_ = 0;
+  uint64_t last_ns_ = 0;
+  uint64_t last_usage_ = 0;
+  uint64_t last_stall_ns_ = 0;
+  uint64_t last_events_ = 0;
+  uint64_t backstop_until_ns_ = 0;
+  uint64_t growth_ = 0;  // the largest rise between two samples of late, decaying
+  uint64_t room_ = kNoLimit;
+  bool seen_ = false;
+};
+
+}  // namespace pm

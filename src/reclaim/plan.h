@@ -1,0 +1,105 @@
+// Who gives what back, when and why. Pure arithmetic: no clock, file, thread, atomic, libm or allocation. One thread
+// calls; a Planner holds about 20 KiB and wants to be static.
+//
+// Dirty memory is a stack above current demand: what lies at height h was last wanted when demand last reached h. Keeping
+// it costs hold * idle time, dropping it costs K (decommit now, refault later); break-even is T* = K / hold. When demand
+// rises through a height again, the time it was idle goes into a histogram of the band that the height lies in. For memory
+// that has been idle for some time already, the histogram says how much longer it will be, and the cheaper choice is
+// planned. Heights and bands are logarithmic, so that 30 MB and 30 GB need the same tables.
+//
+// Pressure is a higher price of holding; from critical on, it has none. Steps come outermost first, as they are to be
+// carried out, and none asks for more than is held.
+#pragma once
+
+#include <cstdint>
+
+#include "forecast/forecast.h"
+#include "reclaim/level.h"
+
+namespace pm {
+
+// What could be given back, layer by layer, outermost first. Filled by the executor; a figure that it does not know is 0.
+struct Holdings {
+  uint64_t magazine_bytes;     // free objects in the magazines of all CPUs
+  uint64_t depot_bytes;        // free objects in the depot
+  uint64_t empty_slab_bytes;   // slabs without objects
+  uint64_t dirty_bytes;        // free resident granules, of which
+  uint64_t dirty_block_bytes;  //   in whole free huge blocks and extents of at least one
+  uint64_t dirty_run_bytes;    //   in runs below a huge block
+  uint64_t small_page_bytes;   // used blocks dense enough for a huge page, but on small pages
+  bool huge;                   // dirty blocks are huge pages
+};
+
+// The steps in the order in which they are carried out.
+enum class Action : uint8_t {
+  notify,           // tell the application; the goal is what it should free
+  drain_caches,     // magazines of idle CPUs, then the others, then the depot
+  release_slabs,    // hand empty slabs to the page layer
+  decommit_blocks,  // whole free huge blocks and extents of at least one
+  decommit_runs,    // free runs below a huge block; splits huge pages
+  pageout,          // MADV_PAGEOUT of cold memory (an option)
+  collapse,         // huge pages for dense blocks
+  prefault,         // populate free clean memory that is about to be wanted
+};
+inline constexpr unsigned kActions = 8;
+
+enum class Reason : uint8_t {
+  idle,           // not wanted for as long as keeping it pays, by its own history
+  forecast_drop,  // demand is expected to stay below it
+  pressure,       // moderate or high: the limit makes memory dearer than refaults
+  limit_near,     // critical
+  emergency,      // emergency; also what the allocating thread itself releases
+  requested,      // pm_trim, malloc_trim, a soft limit of the API. Not planned here: for the executor's counters
+  dense,          // collapse: a calm process's blocks are worth huge pages
+  demand_ahead,   // prefault: demand is expected to rise
+};
+inline constexpr unsigned kReasons = 8;
+
+struct Step {
+  Action action;
+  Reason reason;
+  uint64_t goal_bytes;
+};
+
+inline constexpr unsigned kMaxSteps = 8;
+
+struct Plan {
+  Step steps[kMaxSteps];
+  unsigned count;
+  // When the plan may change by time alone: the next band's timeout. A sample before then finds nothing new unless demand,
+  // usage or the limit has moved. UINT64_MAX: nothing is held that would ever time out.
+  uint64_t next_in_ns;
+  // Once more than this is dirty, the next sample should not wait: memory that would be given back at once has come free.
+  uint64_t wake_dirty_bytes;
+};
+
+// Measured at run time. Nanoseconds of CPU time per MiB.
+struct Prices {
+  uint64_t refault_ns_per_mib;       // touching decommitted memory again, on small pages
+  uint64_t refault_huge_ns_per_mib;  // the same on huge pages
+  uint64_t decommit_ns_per_mib;
+  uint64_t collapse_ns_per_mib;
+  uint64_t hold_ns_per_mib_second;  // what holding a MiB for a second is worth (the option hold_price); pressure raises it
+};
+
+// What holds until something has been measured: warm pages on an ordinary machine.
+inline constexpr Prices kUnmeasuredPrices = {320'000, 49'000, 60'000, 400'000, 100'000};
+
+struct PlanOptions {
+  uint32_t background_permille;  // of a core, for prefault and collapse together; 0: neither
+  bool prefault;
+  bool collapse;
+  bool pageout;
+};
+
+class Planner {
+ public:
+  void configure(const PlanOptions& options);
+
+  // Called for each sample, after Forecaster::add and LevelTracker::update with the same one. Learns from it, and says
+  // what to do now. Deterministic: the same calls give the same plans.
+  Plan next(const Sample& sample, const Forecast& forecast, PressureLevel level, const Holdings& holdings,
+            const Prices& prices);
+};
+
+}  // namespace pm
