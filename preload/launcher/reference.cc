@@ -39,6 +39,7 @@ std::string values_of(const OptionInfo& info, const std::string& quote) {
     case OptionKind::choice: return join(words_of(info.allowed, '|'), ", ", quote);
     case OptionKind::size: return std::string("size, ") + info.allowed;
     case OptionKind::list: return std::string("sizes by comma, ") + info.allowed;
+    case OptionKind::rising: return std::string("rising numbers by comma, ") + info.allowed;
     case OptionKind::text: return "text";
   }
   return {};

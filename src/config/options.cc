@@ -145,6 +145,21 @@ bool assign(SizeList& field, const OptionInfo& info, const char* value, TextWrit
   return true;
 }
 
+bool assign(RisingList& field, const OptionInfo& info, const char* value, TextWriter& reason) {
+  RisingList list = {};
+  if (!assign(static_cast<SizeList&>(list), info, value, reason)) return false;
+  uint32_t wanted = 1;
+  for (const char* c = info.default_text; *c != '\0'; ++c) wanted += *c == ',';
+  bool rises = list.count == wanted;
+  for (uint32_t i = 1; rises && i < list.count; ++i) rises = list.values[i] > list.values[i - 1];
+  if (!rises) {
+    reason.text("is not ").number(wanted).text(" rising numbers by comma");
+    return false;
+  }
+  field = list;
+  return true;
+}
+
 bool assign(char (&field)[kMaxTextLength + 1], const OptionInfo&, const char* value, TextWriter& reason) {
   const size_t length = text_length(value);
   if (length > kMaxTextLength) {

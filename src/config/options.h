@@ -14,7 +14,7 @@
 
 namespace pm {
 
-enum class OptionKind : uint8_t { flag, choice, size, list, text };
+enum class OptionKind : uint8_t { flag, choice, size, list, rising, text };
 
 enum class OptionId : uint8_t {
 #define OPTION(name, kind, default_text, allowed, text) name,
@@ -77,11 +77,15 @@ struct SizeList {
   uint32_t values[kMaxListLength];
 };
 
+// As many numbers as the default has, each larger than the one before.
+struct RisingList : SizeList {};
+
 struct Options {
 #define PM_FIELD_flag(name) bool name;
 #define PM_FIELD_choice(name) Choice<OptionId::name> name;
 #define PM_FIELD_size(name) uint64_t name;
 #define PM_FIELD_list(name) SizeList name;
+#define PM_FIELD_rising(name) RisingList name;
 #define PM_FIELD_text(name) char name[kMaxTextLength + 1];
 #define OPTION(name, kind, default_text, allowed, text) PM_FIELD_##kind(name)
 #include "config/options.def"
@@ -90,6 +94,7 @@ struct Options {
 #undef PM_FIELD_choice
 #undef PM_FIELD_size
 #undef PM_FIELD_list
+#undef PM_FIELD_rising
 #undef PM_FIELD_text
 };
 

@@ -7,13 +7,14 @@
 // until usage is below 60 %, critical from 90 % until it is below 80 %. That distance is the hysteresis.
 //
 // The forecast. A level is entered as well when usage is expected to meet the limit within `seconds` of that level, and
-// then holds until the expected time is twice that for a while. Emergency is never entered by a forecast.
+// then holds until the expected time has been more than twice that for five seconds. Emergency is never entered by a forecast.
 //
-// Growth. What this process can grow between two samples is taken from each threshold (twice for critical, once for
-// emergency, more below), so that a process that jumps is seen in time; no threshold falls below half of its share.
+// Growth. Between the threshold of emergency and the limit there is one step of what usage can grow between two samples,
+// two for critical, three for high and so on, so that a process that jumps is seen in time; but no threshold moves below
+// the number of the level beneath. A step is the largest rise above the highest usage of late; both halve in 30 s.
 //
-// Backstops. Where the kernel itself says that the group stalls for memory or has met its limit, and usage is not calm,
-// the level is at least high.
+// Backstops. For ten seconds after the kernel itself has said that the group stalls for memory (a tenth of the time) or has
+// met its limit, the level is at least high, if usage is above percent[calm].
 //
 // Without a limit, the memory that the host has left takes its place.
 #pragma once
@@ -51,18 +52,23 @@ class LevelTracker {
   uint64_t room() const { return room_; }
 
  private:
+  void learn_growth(uint64_t usage, uint64_t step_ns);
+  PressureLevel foresee(uint64_t now_ns, const Forecast& forecast);
+  PressureLevel backstop(const Sample& sample, uint64_t step_ns);
+
   LevelOptions options_ = kDefaultLevels;
   PressureLevel level_ = PressureLevel::calm;
-  PressureLevel foreseen_ = PressureLevel::calm;  // what the forecast alone says
-  uint64_t foreseen_until_ns_ = 0;
+  PressureLevel by_share_ = PressureLevel::calm;
+  PressureLevel foreseen_ = PressureLevel::calm;
+  bool seen_ = false;
   uint64_t last_ns_ = 0;
-  uint64_t last_usage_ = 0;
+  uint64_t highest_ = 0;  // usage of late, fading towards what it is now
   uint64_t last_stall_ns_ = 0;
   uint64_t last_events_ = 0;
-  uint64_t backstop_until_ns_ = 0;
-  uint64_t growth_ = 0;  // the largest rise between two samples of late, decaying
+  uint64_t foreseen_until_ns_ = 0;
+  uint64_t warned_at_ns_ = 0;  // when the kernel last said that the group stalls or met its limit
+  uint64_t growth_ = 0;        // the largest rise above highest_ between two samples, fading
   uint64_t room_ = kNoLimit;
-  bool seen_ = false;
 };
 
 }  // namespace pm

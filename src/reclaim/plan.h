@@ -1,19 +1,24 @@
 // Who gives what back, when and why. Pure arithmetic: no clock, file, thread, atomic, libm or allocation. One thread
-// calls; a Planner holds about 20 KiB and wants to be static.
+// calls; a Planner holds about 36 KiB and wants to be static. All zeros is a fresh one.
 //
 // Dirty memory is a stack above current demand: what lies at height h was last wanted when demand last reached h. Keeping
-// it costs hold * idle time, dropping it costs K (decommit now, refault later); break-even is T* = K / hold. When demand
-// rises through a height again, the time it was idle goes into a histogram of the band that the height lies in. For memory
-// that has been idle for some time already, the histogram says how much longer it will be, and the cheaper choice is
-// planned. Heights and bands are logarithmic, so that 30 MB and 30 GB need the same tables.
+// it costs hold * idle time, dropping it costs K (decommit now, refault later); how much is worth keeping is decided by
+// what that would have cost so far (keep.h, idle_history.h), not by a fixed delay. Whole free blocks lie on top of the
+// stack, runs between objects beneath, because they are reused first. On huge pages a run is dearer to drop: it comes back
+// on small pages.
 //
-// Pressure is a higher price of holding; from critical on, it has none. Steps come outermost first, as they are to be
-// carried out, and none asks for more than is held.
+// Pressure is a higher price of holding: four times at moderate, sixteen times at high; from critical on everything goes.
+// At high, everything goes as well where others share the limit: their demand may rise when ours falls. And whatever the
+// level, not more is kept than would fit if the others came back to where they were in the last minutes.
+//
+// Steps come outermost first, as they are to be carried out, and none asks for more than is held.
 #pragma once
 
 #include <cstdint>
 
 #include "forecast/forecast.h"
+#include "reclaim/idle_history.h"
+#include "reclaim/keep.h"
 #include "reclaim/level.h"
 
 namespace pm {
@@ -44,14 +49,14 @@ enum class Action : uint8_t {
 inline constexpr unsigned kActions = 8;
 
 enum class Reason : uint8_t {
-  idle,           // not wanted for as long as keeping it pays, by its own history
-  forecast_drop,  // demand is expected to stay below it
-  pressure,       // moderate or high: the limit makes memory dearer than refaults
-  limit_near,     // critical
-  emergency,      // emergency; also what the allocating thread itself releases
-  requested,      // pm_trim, malloc_trim, a soft limit of the API. Not planned here: for the executor's counters
-  dense,          // collapse: a calm process's blocks are worth huge pages
-  demand_ahead,   // prefault: demand is expected to rise
+  idle,          // not wanted for as long as keeping it pays, by its own history
+  distance,      // farther above current demand than keeping pays, by its own history
+  pressure,      // moderate or high: the limit makes memory dearer than refaults
+  limit_near,    // critical
+  emergency,     // emergency; also what the allocating thread itself releases
+  requested,     // pm_trim, malloc_trim, a soft limit of the API. Not planned here: for the executor's counters
+  dense,         // collapse: a calm process's blocks are worth huge pages
+  demand_ahead,  // prefault: demand is expected to rise
 };
 inline constexpr unsigned kReasons = 8;
 
@@ -94,12 +99,49 @@ struct PlanOptions {
 
 class Planner {
  public:
-  void configure(const PlanOptions& options);
+  void configure(const PlanOptions& options) { options_ = options; }
 
   // Called for each sample, after Forecaster::add and LevelTracker::update with the same one. Learns from it, and says
   // what to do now. Deterministic: the same calls give the same plans.
   Plan next(const Sample& sample, const Forecast& forecast, PressureLevel level, const Holdings& holdings,
             const Prices& prices);
+
+ private:
+  // What of the dirty memory is to go, and why.
+  struct Release {
+    uint64_t block_bytes;
+    uint64_t run_bytes;
+    Reason reason;
+    uint64_t valid_ns;
+  };
+
+  void tell_time(const Sample& sample);
+  void watch_others(const Sample& sample);
+  uint64_t must_go(const Sample& sample, uint64_t held, PressureLevel level) const;
+  Release release(const Sample& sample, PressureLevel level, const Holdings& holdings, const Prices& prices);
+  void add_notify(Plan& plan, const Sample& sample, PressureLevel level, const Holdings& holdings);
+  void add_caches(Plan& plan, PressureLevel level, const Holdings& holdings);
+  void add_background(Plan& plan, const Sample& sample, const Forecast& forecast, const Holdings& holdings,
+                      const Prices& prices);
+
+  PlanOptions options_ = {};
+  IdleHistory idle_;
+  Keeper blocks_;
+  Keeper runs_;
+  uint64_t now_ns_ = 0;
+  uint64_t step_ns_ = 0;  // since the sample before; 0 if time stood
+  uint64_t last_demand_ = 0;
+  uint64_t last_held_ = 0;
+  uint64_t others_high_ = 0;    // the highest usage by others in this minute
+  uint64_t others_before_ = 0;  // and in the minute before
+  uint64_t minute_since_ns_ = 0;
+  uint64_t turnover_ = 0;  // bytes allocated and freed since the start
+  uint64_t quiet_since_ns_ = 0;
+  uint64_t notified_ns_ = 0;
+  uint64_t drained_ns_ = 0;
+  uint64_t budget_ns_ = 0;  // CPU time that prefault and collapse may still use
+  PressureLevel last_level_ = PressureLevel::calm;
+  bool started_ = false;
 };
 
 }  // namespace pm

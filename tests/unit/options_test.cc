@@ -225,4 +225,19 @@ TEST_CASE("describing an option for C") {
   CHECK(std::string(out.c_str()) == "POOLMALLOC_MAGAZINE_BYTES");
 }
 
+TEST_CASE("rising numbers are as many as the default has, and rise") {
+  const Parsed parsed = parse({"POOLMALLOC_PRESSURE_LEVELS=1,2,3,99,100"});
+  CHECK(parsed.complaints.empty());
+  CHECK(value(parsed.options, "pressure_levels") == "1,2,3,99,100");
+  for (const char* bad : {"60,70,80,90", "60,70,80,90,95,99", "60,60,80,90,95", "60,80,70,90,95", "60,70,80,90,101",
+                          "-5,70,80,90,95", "0,70,80,90,95", "60,70,80,90,", "60 70 80 90 95", "60%", ","}) {
+    INFO(bad);
+    const std::string variable = std::string("POOLMALLOC_PRESSURE_LEVELS=") + bad;
+    const Parsed refused = parse({variable.c_str()});
+    CHECK(value(refused.options, "pressure_levels") == "60,70,80,90,95");
+    CHECK(refused.complaints.find("using 60,70,80,90,95\n") != std::string::npos);
+    CHECK(refused.complaints.find('\n') == refused.complaints.size() - 1);
+  }
+}
+
 }  // namespace
