@@ -15,9 +15,10 @@ constexpr uint64_t kQuietFor = 10 * kSecond;      // without a malloc or free: t
 constexpr uint64_t kDrainEvery = 1 * kSecond;     // below critical
 constexpr uint64_t kNotifyEvery = 1 * kSecond;    // from critical on, while it lasts
 constexpr uint64_t kBudgetFor = 2 * kSecond;      // how much unused budget is kept
+constexpr uint64_t kRisingFor = 5 * kSecond;      // before a rise counts as one
 constexpr uint64_t kAheadSeconds = 2;             // prefault what will be wanted within this
 constexpr uint32_t kConfident = 700;              // permille
-constexpr uint32_t kSafePercent = 80;             // of the limit: what a request to the application aims at
+constexpr uint32_t kSafePercent = 80;             // of the limit: what notify and pageout aim at
 constexpr uint32_t kTogetherPercent = 90;         // of the limit: what we and the others may come to together
 constexpr uint32_t kOthersCountPercent = 10;      // of the limit: below this the others do not matter
 
@@ -27,12 +28,13 @@ uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 uint64_t sane(uint64_t bytes) { return smaller_of(bytes, kMost); }
 uint64_t share(uint64_t limit, uint32_t percent) { return limit / 100 * percent; }
 
-// How much dearer a byte is while the limit is so near. From critical on the price does not matter.
-uint64_t price_factor(PressureLevel level) {
+// How much dearer a byte is while the limit is so near. Where others share it, what we keep is what they may lack; alone,
+// it is there for our own next rise.
+uint64_t price_factor(PressureLevel level, bool shared) {
   switch (level) {
     case PressureLevel::calm: return 1;
-    case PressureLevel::moderate: return 4;
-    default: return 16;
+    case PressureLevel::moderate: return shared ? 4 : 1;
+    default: return shared ? 16 : 1;
   }
 }
 
@@ -94,7 +96,10 @@ Plan Planner::next(const Sample& sample, const Forecast& forecast, PressureLevel
 }
 
 void Planner::tell_time(const Sample& sample) {
-  if (!started_) now_ns_ = quiet_since_ns_ = minute_since_ns_ = sample.time_ns;
+  if (!started_) {
+    now_ns_ = quiet_since_ns_ = minute_since_ns_ = rising_since_ns_ = sample.time_ns;
+    rising_from_ = sane(sample.heap.used_bytes);
+  }
   started_ = true;
   step_ns_ = sample.time_ns > now_ns_ ? sample.time_ns - now_ns_ : 0;
   now_ns_ += step_ns_;
@@ -108,24 +113,27 @@ void Planner::tell_time(const Sample& sample) {
 // The others: what the limit counts and is not ours. Their highest of the last one to two minutes is where they may soon
 // be again.
 void Planner::watch_others(const Sample& sample) {
-  const uint64_t others = less(sane(sample.usage_bytes), sane(sample.resident_bytes));
   if (now_ns_ - minute_since_ns_ >= kMinute) {
     others_before_ = now_ns_ - minute_since_ns_ < 2 * kMinute ? others_high_ : 0;
     others_high_ = 0;
     minute_since_ns_ = now_ns_;
   }
-  others_high_ = larger_of(others_high_, others);
+  others_high_ = larger_of(others_high_, less(sane(sample.usage_bytes), sane(sample.resident_bytes)));
 }
+
+uint64_t Planner::others() const { return larger_of(others_high_, others_before_); }
+
+// Whether the limit is shared with processes that matter.
+bool Planner::shared(uint64_t limit) const { return limit != kNoLimit && others() >= share(limit, kOthersCountPercent); }
 
 // What has to go whatever it costs. `held` is our demand and the dirty memory above it.
 uint64_t Planner::must_go(const Sample& sample, uint64_t held, PressureLevel level) const {
-  if (level >= PressureLevel::critical) return held;
   const uint64_t limit = effective_limit(sample);
   if (limit == kNoLimit) return 0;
-  const uint64_t others = larger_of(others_high_, others_before_);
-  if (others < share(limit, kOthersCountPercent)) return 0;
-  if (level == PressureLevel::high) return held;
-  return less(held + others, share(limit, kTogetherPercent));
+  const uint64_t usage = sane(sample.usage_bytes);
+  if (level == PressureLevel::emergency) return held;
+  if (!shared(limit)) return level == PressureLevel::critical ? less(usage, share(limit, kTogetherPercent)) : 0;
+  return level >= PressureLevel::high ? held : less(held + others(), share(limit, kTogetherPercent));
 }
 
 Planner::Release Planner::release(const Sample& sample, PressureLevel level, const Holdings& holdings,
@@ -135,7 +143,7 @@ Planner::Release Planner::release(const Sample& sample, PressureLevel level, con
   // More is held than before: demand has been at least that high in between.
   const uint64_t peak = larger_of(last_demand_, held > last_held_ ? held : 0);
   idle_.add(now_ns_, demand, peak);
-  const uint64_t hold = sane(prices.hold_ns_per_mib_second) * price_factor(level);
+  const uint64_t hold = sane(prices.hold_ns_per_mib_second) * price_factor(level, shared(effective_limit(sample)));
   const uint64_t decommit = sane(prices.decommit_ns_per_mib);
   const uint64_t small = sane(prices.refault_ns_per_mib) + decommit;
   const uint64_t huge = sane(prices.refault_huge_ns_per_mib) + decommit;
@@ -144,7 +152,9 @@ Planner::Release Planner::release(const Sample& sample, PressureLevel level, con
   const Keeper::Decision runs =
       holdings.huge ? runs_.decide(idle_, held, {hold, small + sane(prices.collapse_ns_per_mib)}) : blocks;
 
-  const uint64_t forced = smaller_of(must_go(sample, held, level), holdings.dirty_bytes);
+  uint64_t forced = smaller_of(must_go(sample, held, level), holdings.dirty_bytes);
+  // So little saves nobody, and would be refaulted again and again.
+  if (forced < effective_limit(sample) / 100) forced = 0;
   const uint64_t excess = less(held, blocks.keep);
   Release going = {};
   going.valid_ns = smaller_of(blocks.valid_ns, runs.valid_ns);
@@ -157,6 +167,10 @@ Planner::Release Planner::release(const Sample& sample, PressureLevel level, con
   going.run_bytes = smaller_of(less(from_runs, going.block_bytes), holdings.dirty_run_bytes);
   if (going.block_bytes < kGranule) going.block_bytes = 0;
   if (going.run_bytes < kGranule) going.run_bytes = 0;
+  if (demand < last_demand_ - last_demand_ / 512) {
+    rising_since_ns_ = now_ns_;
+    rising_from_ = demand;
+  }
   last_demand_ = demand;
   last_held_ = held - going.block_bytes - going.run_bytes;
   return going;
@@ -190,11 +204,20 @@ void Planner::add_caches(Plan& plan, PressureLevel level, const Holdings& holdin
   }
 }
 
+// By how much demand will have risen shortly: at the pace at which it has been rising for some time without a fall, and not
+// faster than the forecast says.
+uint64_t Planner::rise_ahead(const Forecast& forecast) const {
+  const uint64_t for_ns = now_ns_ - rising_since_ns_;
+  if (for_ns < kRisingFor) return 0;
+  const uint64_t pace = less(last_demand_, rising_from_) / (for_ns / kSecond);
+  const uint64_t expected = less(sane(forecast.demand[0].low), last_demand_) / kHorizonSeconds[0];
+  return smaller_of(pace, expected) * kAheadSeconds;
+}
+
 // Work that costs time to save time: only while memory is no concern, and within the budget.
 void Planner::add_background(Plan& plan, const Sample& sample, const Forecast& forecast, const Holdings& holdings,
                              const Prices& prices) {
   const uint64_t limit = effective_limit(sample);
-  const uint64_t demand = sane(sample.heap.used_bytes);
   const uint64_t room = limit == kNoLimit ? kMost : less(limit, sane(sample.usage_bytes) + limit / 4);
   // What the budget pays for, of `wanted`, in whole huge blocks.
   const auto affordable = [&](uint64_t wanted, uint64_t ns_per_mib) {
@@ -207,12 +230,11 @@ void Planner::add_background(Plan& plan, const Sample& sample, const Forecast& f
   if (options_.collapse && forecast.trend != Trend::critical) {
     add(plan, Action::collapse, Reason::dense, affordable(holdings.small_page_bytes, prices.collapse_ns_per_mib));
   }
-  const Prediction& soon = forecast.demand[0];
-  if (options_.prefault && forecast.trend == Trend::rising && forecast.confidence_permille >= kConfident &&
-      soon.low < kMost) {
-    const uint64_t rise = less(soon.low, demand) / kHorizonSeconds[0] * kAheadSeconds;
-    const uint64_t refault = holdings.huge ? prices.refault_huge_ns_per_mib : prices.refault_ns_per_mib;
-    add(plan, Action::prefault, Reason::demand_ahead, affordable(less(rise, holdings.dirty_bytes), refault));
+  if (options_.prefault && forecast.trend == Trend::rising && forecast.confidence_permille >= kConfident) {
+    const uint64_t wanted = less(rise_ahead(forecast), holdings.dirty_bytes);
+    const uint64_t goal = affordable(wanted, holdings.huge ? prices.refault_huge_ns_per_mib : prices.refault_ns_per_mib);
+    add(plan, Action::prefault, Reason::demand_ahead, goal);
+    last_held_ += goal;
   }
 }
 

@@ -7,9 +7,11 @@
 // stack, runs between objects beneath, because they are reused first. On huge pages a run is dearer to drop: it comes back
 // on small pages.
 //
-// Pressure is a higher price of holding: four times at moderate, sixteen times at high; from critical on everything goes.
-// At high, everything goes as well where others share the limit: their demand may rise when ours falls. And whatever the
-// level, not more is kept than would fit if the others came back to where they were in the last minutes.
+// Pressure is a higher price of holding, and then a sum that has to go. Where other processes share the limit (they have
+// had a tenth of it of late), a byte is four times as dear at moderate, everything goes from high on, and at any level not
+// more is kept than would fit if the others came back to where they were in the last minutes: their demand may rise when
+// ours falls. Alone, what is kept is there for our own next rise and endangers nobody: at critical as much goes as brings
+// usage down to 90 % of the limit, at emergency everything.
 //
 // Steps come outermost first, as they are to be carried out, and none asks for more than is held.
 #pragma once
@@ -117,10 +119,13 @@ class Planner {
 
   void tell_time(const Sample& sample);
   void watch_others(const Sample& sample);
+  uint64_t others() const;
+  bool shared(uint64_t limit) const;
   uint64_t must_go(const Sample& sample, uint64_t held, PressureLevel level) const;
   Release release(const Sample& sample, PressureLevel level, const Holdings& holdings, const Prices& prices);
   void add_notify(Plan& plan, const Sample& sample, PressureLevel level, const Holdings& holdings);
   void add_caches(Plan& plan, PressureLevel level, const Holdings& holdings);
+  uint64_t rise_ahead(const Forecast& forecast) const;
   void add_background(Plan& plan, const Sample& sample, const Forecast& forecast, const Holdings& holdings,
                       const Prices& prices);
 
@@ -134,6 +139,8 @@ class Planner {
   uint64_t last_held_ = 0;
   uint64_t others_high_ = 0;    // the highest usage by others in this minute
   uint64_t others_before_ = 0;  // and in the minute before
+  uint64_t rising_since_ns_ = 0;  // demand has not fallen since
+  uint64_t rising_from_ = 0;
   uint64_t minute_since_ns_ = 0;
   uint64_t turnover_ = 0;  // bytes allocated and freed since the start
   uint64_t quiet_since_ns_ = 0;
