@@ -71,19 +71,29 @@ int main(int argc, char** argv) {
   bool as_json = false;
   bool as_csv = false;
   CLI::App* simulate = app.add_subcommand(
-      "simulate", "Play a curve of memory use through the library's plan, and compare its cost with other ways to decide");
-  simulate->add_option("curve", simulation.curve_file, "CSV: time_s,used_bytes[,usage_bytes][,limit_bytes]")->type_name("CURVE.csv");
-  simulate->add_option("--family", simulation.family, "A curve made from a seed, such as square_20, saw_leak or bursts")->type_name("NAME");
+      "simulate",
+      "Play a curve of memory use through the library's plan, and compare its cost with other ways to decide");
+  simulate->add_option("curve", simulation.curve_file, "CSV: time_s,used_bytes[,usage_bytes][,limit_bytes]")
+      ->type_name("CURVE.csv");
+  simulate->add_option("--family", simulation.family, "A curve made from a seed, such as square_20, saw_leak or bursts")
+      ->type_name("NAME");
   simulate->add_option("--seed", simulation.seed, "Of the family's curve; with --all, of the first")->type_name("N");
-  simulate->add_option("--seeds", simulation.seeds, "With --all: how many curves of each family")->type_name("N")->check(CLI::Range(1u, 1000u));
+  simulate->add_option("--seeds", simulation.seeds, "With --all: how many curves of each family")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 1000u));
   simulate->add_option("--seconds", simulation.seconds, "Length of a family's curve")->type_name("S");
   simulate->add_option("--hertz", simulation.hertz, "Points of a family's curve in a second")->type_name("HZ");
-  simulate->add_option("--backing", simulation.backing, "What lies under the heap: huge, small or host; otherwise each")->type_name("NAME");
+  simulate->add_option("--backing", simulation.backing, "What lies under the heap: huge, small or host; otherwise each")
+      ->type_name("NAME");
   simulate->add_flag("--all", simulation.all, "Every family and backing: a table of costs over the oracle's");
-  simulate->add_option("--set", simulation.settings, "Set an option of the library; may be given several times")->type_name("name=value")->expected(1)->take_all();
+  simulate->add_option("--set", simulation.settings, "Set an option of the library; may be given several times")
+      ->type_name("name=value")
+      ->expected(1)
+      ->take_all();
   simulate->add_flag("--json", as_json, "Print JSON");
   simulate->add_flag("--csv", as_csv, "Print CSV")->excludes("--json");
-  simulate->add_option("--html", simulation.html_file, "Write a page with the curve, the forecast and the decisions")->type_name("FILE");
+  simulate->add_option("--html", simulation.html_file, "Write a page with the curve, the forecast and the decisions")
+      ->type_name("FILE");
 
   try {
     const int own = count_own_arguments(argc, argv, *run);

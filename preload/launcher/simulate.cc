@@ -140,8 +140,11 @@ json run_as_json(const Run& run) {
   for (unsigned i = 0; i < kPressureLevels; ++i) {
     levels[name_of(static_cast<PressureLevel>(i))] = run.simulation.level_seconds[i];
   }
-  return {{"backing", run.backing->name}, {"seconds", run.simulation.seconds}, {"policies", policies},
-          {"released_bytes", released},   {"level_seconds", levels}};
+  return {{"backing", run.backing->name},
+          {"seconds", run.simulation.seconds},
+          {"policies", policies},
+          {"released_bytes", released},
+          {"level_seconds", levels}};
 }
 
 std::string run_as_text(const Run& run) {
@@ -161,14 +164,16 @@ std::string run_as_text(const Run& run) {
   for (unsigned i = 0; i < kReasons; ++i) {
     const uint64_t bytes = run.simulation.released_bytes[i];
     if (bytes == 0) continue;
-    text += between + number(static_cast<double>(bytes) / (1024 * 1024), 0) + " MiB (" + name_of(static_cast<Reason>(i)) + ")";
+    text += between + number(static_cast<double>(bytes) / (1024 * 1024), 0) + " MiB (" +
+            name_of(static_cast<Reason>(i)) + ")";
     between = ", ";
   }
   if (between[0] == ' ') text += " nothing";
   text += "; levels:";
   for (unsigned i = 0; i < kPressureLevels; ++i) {
     if (run.simulation.level_seconds[i] > 0) {
-      text += std::string(" ") + name_of(static_cast<PressureLevel>(i)) + " " + number(run.simulation.level_seconds[i], 0) + " s";
+      text += std::string(" ") + name_of(static_cast<PressureLevel>(i)) + " " +
+              number(run.simulation.level_seconds[i], 0) + " s";
     }
   }
   return text + "\n";
@@ -207,7 +212,9 @@ int simulate_one(const SimulateRequest& request, SimulationSettings settings) {
     if (!read_file(request.curve_file, curve, error)) return refuse(error);
   } else {
     curve = make_curve({request.family, request.seed, request.seconds, request.hertz});
-    if (curve.points.empty()) return refuse("a curve of " + number(request.seconds, 0) + " s at " + number(request.hertz) + " Hz has no points, or too many");
+    if (curve.points.empty())
+      return refuse("a curve of " + number(request.seconds, 0) + " s at " + number(request.hertz) +
+                    " Hz has no points, or too many");
   }
   settings.keep_moments = !request.html_file.empty();
 
@@ -256,17 +263,18 @@ int simulate_one(const SimulateRequest& request, SimulationSettings settings) {
                "resident_to_used", "over_limit_s"});
     for (const Run& run : runs) {
       const auto line = [&](const Outcome& o) {
-        table.add({run.backing->name, o.policy, number(o.cost.total(), 6), number(o.over_oracle, 4), number(o.cost.hold, 6),
-                   number(o.cost.first_touch, 6), number(o.cost.refault, 6), number(o.cost.decommit, 6),
-                   number(o.resident_to_used, 4), number(o.over_limit_s, 3)});
+        table.add({run.backing->name, o.policy, number(o.cost.total(), 6), number(o.over_oracle, 4),
+                   number(o.cost.hold, 6), number(o.cost.first_touch, 6), number(o.cost.refault, 6),
+                   number(o.cost.decommit, 6), number(o.resident_to_used, 4), number(o.over_limit_s, 3)});
       };
       line(run.simulation.oracle);
       for (const Outcome& outcome : run.simulation.outcomes) line(outcome);
     }
     return print(table.csv());
   }
-  std::string text = curve.name + ": " + number(runs[0].simulation.seconds, 0) + " s in " + std::to_string(curve.points.size()) +
-                     " points, played " + number(wall > 0 ? played / wall : 0, 0) + " times as fast\n";
+  std::string text = curve.name + ": " + number(runs[0].simulation.seconds, 0) + " s in " +
+                     std::to_string(curve.points.size()) + " points, played " +
+                     number(wall > 0 ? played / wall : 0, 0) + " times as fast\n";
   for (const Run& run : runs) text += "\n" + run_as_text(run);
   return print(text);
 }
@@ -290,7 +298,9 @@ int simulate_all(const SimulateRequest& request, const SimulationSettings& setti
       double resident = 0;
       for (unsigned i = 0; i < request.seeds; ++i) {
         const Curve curve = make_curve({family, request.seed + i, request.seconds, request.hertz});
-        if (curve.points.empty()) return refuse("a curve of " + number(request.seconds, 0) + " s at " + number(request.hertz) + " Hz has no points, or too many");
+        if (curve.points.empty())
+          return refuse("a curve of " + number(request.seconds, 0) + " s at " + number(request.hertz) +
+                        " Hz has no points, or too many");
         const Simulation simulation = simulate_curve(curve, *backing, settings);
         oracle += simulation.oracle.cost.total();
         worst_seed = std::max(worst_seed, simulation.outcomes[0].over_oracle);
@@ -304,7 +314,8 @@ int simulate_all(const SimulateRequest& request, const SimulationSettings& setti
         progress.done(family + ", " + backing->name);
       }
       std::vector<std::string> line = {family, backing->name};
-      json row = {{"family", family}, {"backing", backing->name}, {"worst_seed", worst_seed}, {"over_oracle", json::object()}};
+      json row = {
+          {"family", family}, {"backing", backing->name}, {"worst_seed", worst_seed}, {"over_oracle", json::object()}};
       if (rows.empty()) {
         std::vector<std::string> head = {"family", "backing"};
         head.insert(head.end(), names.begin(), names.end());
@@ -330,13 +341,14 @@ int simulate_all(const SimulateRequest& request, const SimulationSettings& setti
   }
   const double mean = sum / static_cast<double>(rows.size());
   if (request.format == SimulateFormat::json) {
-    return print(json({{"rows", rows}, {"mean", mean}, {"worst", worst}, {"above_bar", above}, {"bar", kBar}}).dump(1) + "\n");
+    return print(json({{"rows", rows}, {"mean", mean}, {"worst", worst}, {"above_bar", above}, {"bar", kBar}}).dump(1) +
+                 "\n");
   }
   if (request.format == SimulateFormat::csv) return print(table.csv());
   return print("cost over an oracle that knows the future; " + std::to_string(request.seeds) + " seeds of " +
-               number(request.seconds, 0) + " s at " + number(request.hertz) + " Hz\n" + table.text() + "poolmalloc: mean " +
-               number(mean) + ", worst " + number(worst) + ", above " + number(kBar, 1) + " on " + std::to_string(above) +
-               " of " + std::to_string(rows.size()) + "\n");
+               number(request.seconds, 0) + " s at " + number(request.hertz) + " Hz\n" + table.text() +
+               "poolmalloc: mean " + number(mean) + ", worst " + number(worst) + ", above " + number(kBar, 1) + " on " +
+               std::to_string(above) + " of " + std::to_string(rows.size()) + "\n");
 }
 
 }  // namespace
@@ -345,7 +357,8 @@ int simulate(const SimulateRequest& request) {
   SimulationSettings settings;
   std::string error;
   if (!read_settings(request.settings, settings, error)) return refuse(error);
-  if (chosen_backings(request.backing).empty()) return refuse("--backing " + request.backing + " is not one of huge, small, host");
+  if (chosen_backings(request.backing).empty())
+    return refuse("--backing " + request.backing + " is not one of huge, small, host");
   const auto& families = curve_families();
   if (request.all) {
     if (!request.curve_file.empty() || !request.family.empty() || !request.html_file.empty()) {

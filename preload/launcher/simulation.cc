@@ -76,8 +76,12 @@ class Memory {
 
   double resident() const { return resident_; }
   Outcome outcome(const std::string& policy, double oracle) const {
-    return {policy, cost_, oracle > 0 ? cost_.total() / oracle : 1, used_time_ > 0 ? resident_time_ / used_time_ : 1,
-            decommitted_, over_limit_};
+    return {policy,
+            cost_,
+            oracle > 0 ? cost_.total() / oracle : 1,
+            used_time_ > 0 ? resident_time_ / used_time_ : 1,
+            decommitted_,
+            over_limit_};
   }
 
  private:
@@ -125,8 +129,8 @@ Policy after_delay(double seconds) {
   return [window = WindowMaximum(seconds)](double time, double used) mutable { return window.add(time, used); };
 }
 
-// As tcmalloc skips releases: the largest fluctuation within a second of the last minute, on top of the highest second's
-// minimum of the last five, is expected to be wanted again.
+// As tcmalloc skips releases: the largest fluctuation within a second of the last minute, on top of the highest
+// second's minimum of the last five, is expected to be wanted again.
 Policy after_peaks() {
   struct State {
     WindowMaximum fluctuation{60}, trend{300};
@@ -185,8 +189,9 @@ class Library {
 
   Moment moment(const CurvePoint& point) const {
     const Prediction& soon = forecaster_->current().demand[0];
-    return {point.time_s, point.used_bytes, static_cast<uint64_t>(memory_.resident()), point.limit_bytes,
-            soon.low,     soon.high,        levels_.level(),                            released_};
+    return {point.time_s,      point.used_bytes, static_cast<uint64_t>(memory_.resident()),
+            point.limit_bytes, soon.low,         soon.high,
+            levels_.level(),   released_};
   }
 
   Outcome outcome(double oracle) const { return memory_.outcome("poolmalloc", oracle); }
@@ -238,7 +243,10 @@ const std::vector<Backing>& backings() {
   static const std::vector<Backing> all = {
       {"huge", "2 MiB pages, warm: 49 ms to touch a GiB again", true, {300'000, 48'000, 3'000, 400'000, 100'000}},
       {"small", "4 KiB pages, warm: 0.3 s a GiB", false, {300'000, 48'000, 60'000, 400'000, 100'000}},
-      {"host", "2 MiB pages that the host takes back: 2 s a GiB", true, {2'000'000, 1'950'000, 3'000, 400'000, 100'000}},
+      {"host",
+       "2 MiB pages that the host takes back: 2 s a GiB",
+       true,
+       {2'000'000, 1'950'000, 3'000, 400'000, 100'000}},
   };
   return all;
 }

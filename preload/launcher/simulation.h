@@ -1,6 +1,6 @@
-// A curve of memory use played through the library's own forecast, levels and plan, and through other ways to decide, on a
-// model of memory: what is touched for the first time or after it was given back costs a refault, what is kept above
-// demand costs its price for as long as it is kept. Nothing is mapped and nothing waits.
+// A curve of memory use played through the library's own forecast, levels and plan, and through other ways to decide,
+// on a model of memory: what is touched for the first time or after it was given back costs a refault, what is kept
+// above demand costs its price for as long as it is kept. Nothing is mapped and nothing waits.
 #ifndef POOLMALLOC_PRELOAD_LAUNCHER_SIMULATION_H_
 #define POOLMALLOC_PRELOAD_LAUNCHER_SIMULATION_H_
 
@@ -73,9 +73,9 @@ Curve until_limit(const Curve& curve);
 Simulation simulate_curve(const Curve& curve, const Backing& backing, const SimulationSettings& settings);
 
 // What keeping and dropping would have cost at best, for whoever knows the future. Demand is constant from one point to
-// the next; each byte's idle times are known exactly (a stack of the heights that demand has left), and of keeping a byte
-// through one and dropping it the cheaper is taken. Since a byte above is idle whenever one below it is, and longer, these
-// choices never contradict each other: no policy on this model is cheaper.
+// the next; each byte's idle times are known exactly (a stack of the heights that demand has left), and of keeping a
+// byte through one and dropping it the cheaper is taken. Since a byte above is idle whenever one below it is, and
+// longer, these choices never contradict each other: no policy on this model is cheaper.
 Cost oracle_cost(const Curve& curve, const Prices& prices, bool huge);
 
 const char* name_of(PressureLevel level);

@@ -13,11 +13,12 @@ constexpr unsigned kTickShift = 20;
 constexpr unsigned kFirstOctave = 8;  // the first bucket holds what is below 2^8 ticks
 constexpr uint64_t kHour = 3600ULL * 1'000'000'000;
 
-constexpr uint32_t kEvent = 256;               // the weight of one gap
-constexpr uint32_t kMostOwn = 32 * kEvent;     // a cell's histogram is halved beyond this
-constexpr uint32_t kMostCommon = 1u << 23;     // the common one
+constexpr uint32_t kEvent = 256;            // the weight of one gap
+constexpr uint32_t kMostOwn = 32 * kEvent;  // a cell's histogram is halved beyond this
+constexpr uint32_t kMostCommon = 1u << 23;  // the common one
 
-// Before anything is known, idle times are as likely in one octave as in the next, and some memory is never wanted again.
+// Before anything is known, idle times are as likely in one octave as in the next, and some memory is never wanted
+// again.
 constexpr uint32_t kCommonWeight = kEvent;
 constexpr uint32_t kPriorWeight = 8;
 constexpr uint32_t kPriorNever = 64;

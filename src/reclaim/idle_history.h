@@ -1,10 +1,10 @@
 // How long memory at each height of demand stays idle before it is wanted again, and what that says about keeping it.
 // Pure arithmetic; one thread. All zeros is a fresh one.
 //
-// Heights are cut into kCells equal cells from 0 to above the highest demand seen; the cells double when demand outgrows
-// them, and halve when their upper half has been idle for an hour. A cell above current demand is idle since demand last
-// was in it or above. When demand comes back, the idle time is a gap: an event in the cell's histogram and in one of all
-// cells together. Old events fade as new ones come.
+// Heights are cut into kCells equal cells from 0 to above the highest demand seen; the cells double when demand
+// outgrows them, and halve when their upper half has been idle for an hour. A cell above current demand is idle since
+// demand last was in it or above. When demand comes back, the idle time is a gap: an event in the cell's histogram and
+// in one of all cells together. Old events fade as new ones come.
 #pragma once
 
 #include <cstddef>

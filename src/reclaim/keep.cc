@@ -4,7 +4,7 @@ namespace pm {
 namespace {
 
 constexpr double kFadeSeconds = 600;
-constexpr double kLongestStep = 60;                        // a pause between samples counts as at most so many seconds
+constexpr double kLongestStep = 60;                       // a pause between samples counts as at most so many seconds
 constexpr uint64_t kLongestRest = 20ULL * 1'000'000'000;  // idle memory is the history's alone after this at the latest
 constexpr double kMiB = 1024 * 1024;
 
@@ -27,7 +27,8 @@ Keeper::Decision Keeper::decide(const IdleHistory& idle, uint64_t held, const Id
   const uint64_t most = larger_of(held, static_cast<uint64_t>(shadows_[0].held));
   const IdleHistory::Verdict verdict = idle.judge(most, price);
   // Twice the break-even time is long enough for any rule but the history.
-  const uint64_t even_ns = price.hold_per_second == 0 ? kLongestRest : price.drop * 2'000 / price.hold_per_second * 1'000'000;
+  const uint64_t even_ns =
+      price.hold_per_second == 0 ? kLongestRest : price.drop * 2'000 / price.hold_per_second * 1'000'000;
   const IdleHistory::Resting resting = idle.resting(smaller_of(even_ns, kLongestRest));
   const uint64_t rested = larger_of(verdict.keep, resting.height);
 

@@ -4,9 +4,9 @@
 //   history   what the idle times of each height say (idle_history.h). Right for phases and seasons.
 //   distance  so many bytes above demand, one rule for each of sixteen distances. Right for what wanders: the next few
 //             megabytes are soon wanted again however long they have been idle, those far above are not.
-// All rules are followed in shadow: a shadow holds what its rule would have kept, and pays for holding and refaulting at
-// today's price. Costs fade over some minutes; the rule whose shadow has paid least decides. What has been idle long is
-// left to the history whichever rule that is, so that a process at rest keeps nothing for long.
+// All rules are followed in shadow: a shadow holds what its rule would have kept, and pays for holding and refaulting
+// at today's price. Costs fade over some minutes; the rule whose shadow has paid least decides. What has been idle long
+// is left to the history whichever rule that is, so that a process at rest keeps nothing for long.
 //
 // Tried and dropped: a rule that keeps what the forecast's interval covers. Its shadow was hardly ever the cheapest,
 // because gaps of seconds decide and the first horizon is half a minute away.

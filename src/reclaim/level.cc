@@ -6,8 +6,10 @@ namespace {
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint64_t kForeseenFor = 5 * kSecond;   // how long a foreseen level outlasts the forecast that foresaw it
 constexpr uint64_t kBackstopFor = 10 * kSecond;  // how long the kernel's own warnings count
-constexpr uint64_t kHalfLife = 30 * kSecond;
-constexpr uint64_t kLongestStep = 2 * kSecond;  // a longer pause between samples says little about growth in a short one
+constexpr uint64_t kGrowthHalves = 30 * kSecond;
+constexpr uint64_t kHighestHalves = 300 * kSecond;
+constexpr uint64_t kLongestStep =
+    2 * kSecond;  // a longer pause between samples says little about growth in a short one
 constexpr uint32_t kLeastConfidence = 200;
 constexpr uint64_t kMost = uint64_t{1} << 56;  // no figure is larger than this but garbage and kNoLimit
 
@@ -38,10 +40,10 @@ uint64_t threshold(const LevelOptions& options, unsigned level, uint64_t limit, 
   return adapted > beneath ? adapted : beneath;
 }
 
-// Half of it is left after kHalfLife.
-uint64_t faded(uint64_t value, uint64_t step_ns) {
-  const uint64_t step = step_ns < kHalfLife ? step_ns : kHalfLife;
-  return value - value / 1024 * (step * 709 / kHalfLife);
+// Half of it is left after `halves`.
+uint64_t faded(uint64_t value, uint64_t step_ns, uint64_t halves) {
+  const uint64_t step = step_ns < halves ? step_ns : halves;
+  return value - value / 4096 * (step * 2839 / halves);
 }
 
 PressureLevel higher(PressureLevel a, PressureLevel b) { return a > b ? a : b; }
@@ -97,9 +99,9 @@ PressureLevel LevelTracker::update(const Sample& sample, const Forecast& forecas
 void LevelTracker::learn_growth(uint64_t usage, uint64_t step_ns) {
   if (!seen_) highest_ = usage;
   if (step_ns == 0) return;
-  growth_ = faded(growth_, step_ns);
+  growth_ = faded(growth_, step_ns, kGrowthHalves);
   if (usage <= highest_) {
-    highest_ = usage + faded(highest_ - usage, step_ns);
+    highest_ = usage + faded(highest_ - usage, step_ns, kHighestHalves);
     return;
   }
   if (step_ns <= kLongestStep && usage - highest_ > growth_) growth_ = usage - highest_;
@@ -133,7 +135,8 @@ PressureLevel LevelTracker::backstop(const Sample& sample, uint64_t step_ns) {
   if (has(sample, Source::pressure)) last_stall_ns_ = sample.stall_ns;
   if (has(sample, Source::events)) last_events_ = sample.limit_events;
   if (step_ns != 0 && (stalls || met)) warned_at_ns_ = sample.time_ns;
-  const bool recent = warned_at_ns_ != 0 && sample.time_ns >= warned_at_ns_ && sample.time_ns - warned_at_ns_ < kBackstopFor;
+  const bool recent =
+      warned_at_ns_ != 0 && sample.time_ns >= warned_at_ns_ && sample.time_ns - warned_at_ns_ < kBackstopFor;
   return recent ? PressureLevel::high : PressureLevel::calm;
 }
 

@@ -1,20 +1,22 @@
 // How close the process is to its limit, in five steps. Pure arithmetic on samples: no clock, file, thread, atomic or
 // allocation. One thread calls; a LevelTracker holds about a hundred bytes.
 //
-// The shares. `percent` has a number for each level, ascending. Usage at or above percent[moderate] enters moderate, and
-// so on for high, critical and emergency. A level is left when usage falls below the number of the level beneath it:
-// moderate below percent[calm], high below percent[moderate]. So with 60, 70, 80, 90, 95 moderate lasts from 70 %
+// The shares. `percent` has a number for each level, ascending. Usage at or above percent[moderate] enters moderate,
+// and so on for high, critical and emergency. A level is left when usage falls below the number of the level beneath
+// it: moderate below percent[calm], high below percent[moderate]. So with 60, 70, 80, 90, 95 moderate lasts from 70 %
 // until usage is below 60 %, critical from 90 % until it is below 80 %. That distance is the hysteresis.
 //
 // The forecast. A level is entered as well when usage is expected to meet the limit within `seconds` of that level, and
-// then holds until the expected time has been more than twice that for five seconds. Emergency is never entered by a forecast.
+// then holds until the expected time has been more than twice that for five seconds. Emergency is never entered by a
+// forecast.
 //
-// Growth. Between the threshold of emergency and the limit there is one step of what usage can grow between two samples,
-// two for critical, three for high and so on, so that a process that jumps is seen in time; but no threshold moves below
-// the number of the level beneath. A step is the largest rise above the highest usage of late; both halve in 30 s.
+// Growth. Between the threshold of emergency and the limit there is one step of what usage can grow between two
+// samples, two for critical, three for high and so on, so that a process that jumps is seen in time; but no threshold
+// moves below the number of the level beneath. A step is the largest rise above the highest usage of late; it halves in
+// 30 s, and the highest usage moves half way to the present one in five minutes.
 //
-// Backstops. For ten seconds after the kernel itself has said that the group stalls for memory (a tenth of the time) or has
-// met its limit, the level is at least high, if usage is above percent[calm].
+// Backstops. For ten seconds after the kernel itself has said that the group stalls for memory (a tenth of the time) or
+// has met its limit, the level is at least high, if usage is above percent[calm].
 //
 // Without a limit, the memory that the host has left takes its place.
 #pragma once

@@ -11,16 +11,16 @@ constexpr uint64_t kHugeBlock = 2 * kMiB;
 constexpr uint64_t kCalmSlack = 16 * kMiB;
 constexpr uint64_t kMost = uint64_t{1} << 46;  // figures beyond are garbage, and cut
 
-constexpr uint64_t kQuietFor = 10 * kSecond;      // without a malloc or free: then the caches are idle too
-constexpr uint64_t kDrainEvery = 1 * kSecond;     // below critical
-constexpr uint64_t kNotifyEvery = 1 * kSecond;    // from critical on, while it lasts
-constexpr uint64_t kBudgetFor = 2 * kSecond;      // how much unused budget is kept
-constexpr uint64_t kRisingFor = 5 * kSecond;      // before a rise counts as one
-constexpr uint64_t kAheadSeconds = 2;             // prefault what will be wanted within this
-constexpr uint32_t kConfident = 700;              // permille
-constexpr uint32_t kSafePercent = 80;             // of the limit: what notify and pageout aim at
-constexpr uint32_t kTogetherPercent = 90;         // of the limit: what we and the others may come to together
-constexpr uint32_t kOthersCountPercent = 10;      // of the limit: below this the others do not matter
+constexpr uint64_t kQuietFor = 10 * kSecond;    // without a malloc or free: then the caches are idle too
+constexpr uint64_t kDrainEvery = 1 * kSecond;   // below critical
+constexpr uint64_t kNotifyEvery = 1 * kSecond;  // from critical on, while it lasts
+constexpr uint64_t kBudgetFor = 2 * kSecond;    // how much unused budget is kept
+constexpr uint64_t kRisingFor = 5 * kSecond;    // before a rise counts as one
+constexpr uint64_t kAheadSeconds = 2;           // prefault what will be wanted within this
+constexpr uint32_t kConfident = 700;            // permille
+constexpr uint32_t kSafePercent = 80;           // of the limit: what notify and pageout aim at
+constexpr uint32_t kTogetherPercent = 90;       // of the limit: what we and the others may come to together
+constexpr uint32_t kOthersCountPercent = 10;    // of the limit: below this the others do not matter
 
 uint64_t smaller_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 uint64_t larger_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
@@ -28,8 +28,8 @@ uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 uint64_t sane(uint64_t bytes) { return smaller_of(bytes, kMost); }
 uint64_t share(uint64_t limit, uint32_t percent) { return limit / 100 * percent; }
 
-// How much dearer a byte is while the limit is so near. Where others share it, what we keep is what they may lack; alone,
-// it is there for our own next rise.
+// How much dearer a byte is while the limit is so near. Where others share it, what we keep is what they may lack;
+// alone, it is there for our own next rise.
 uint64_t price_factor(PressureLevel level, bool shared) {
   switch (level) {
     case PressureLevel::calm: return 1;
@@ -89,7 +89,8 @@ Plan Planner::next(const Sample& sample, const Forecast& forecast, PressureLevel
   last_level_ = level;
 
   const uint64_t kept = holdings.dirty_bytes - going.block_bytes - going.run_bytes;
-  const uint64_t slack = level >= PressureLevel::high ? kHugeBlock : larger_of(kCalmSlack, sane(sample.heap.used_bytes) / 8);
+  const uint64_t slack =
+      level >= PressureLevel::high ? kHugeBlock : larger_of(kCalmSlack, sane(sample.heap.used_bytes) / 8);
   plan.wake_dirty_bytes = kept + slack;
   plan.next_in_ns = going.valid_ns;
   return plan;
@@ -104,14 +105,15 @@ void Planner::tell_time(const Sample& sample) {
   step_ns_ = sample.time_ns > now_ns_ ? sample.time_ns - now_ns_ : 0;
   now_ns_ += step_ns_;
   const uint64_t budget = kBudgetFor / 1000 * smaller_of(options_.background_permille, 1000);
-  budget_ns_ = smaller_of(budget_ns_ + budget * smaller_of(step_ns_ / 1000, kBudgetFor / 1000) / (kBudgetFor / 1000), budget);
+  budget_ns_ =
+      smaller_of(budget_ns_ + budget * smaller_of(step_ns_ / 1000, kBudgetFor / 1000) / (kBudgetFor / 1000), budget);
   const uint64_t turnover = sample.heap.allocated_bytes + sample.heap.freed_bytes;
   if (turnover != turnover_) quiet_since_ns_ = now_ns_;
   turnover_ = turnover;
 }
 
-// The others: what the limit counts and is not ours. Their highest of the last one to two minutes is where they may soon
-// be again.
+// The others: what the limit counts and is not ours. Their highest of the last one to two minutes is where they may
+// soon be again.
 void Planner::watch_others(const Sample& sample) {
   if (now_ns_ - minute_since_ns_ >= kMinute) {
     others_before_ = now_ns_ - minute_since_ns_ < 2 * kMinute ? others_high_ : 0;
@@ -124,7 +126,9 @@ void Planner::watch_others(const Sample& sample) {
 uint64_t Planner::others() const { return larger_of(others_high_, others_before_); }
 
 // Whether the limit is shared with processes that matter.
-bool Planner::shared(uint64_t limit) const { return limit != kNoLimit && others() >= share(limit, kOthersCountPercent); }
+bool Planner::shared(uint64_t limit) const {
+  return limit != kNoLimit && others() >= share(limit, kOthersCountPercent);
+}
 
 // What has to go whatever it costs. `held` is our demand and the dirty memory above it.
 uint64_t Planner::must_go(const Sample& sample, uint64_t held, PressureLevel level) const {
@@ -143,7 +147,8 @@ Planner::Release Planner::release(const Sample& sample, PressureLevel level, con
   // More is held than before: demand has been at least that high in between.
   const uint64_t peak = larger_of(last_demand_, held > last_held_ ? held : 0);
   idle_.add(now_ns_, demand, peak);
-  const uint64_t hold = sane(prices.hold_ns_per_mib_second) * price_factor(level, shared(effective_limit(sample)));
+  const uint64_t factor = price_factor(level, shared(effective_limit(sample)));
+  const uint64_t hold = sane(prices.hold_ns_per_mib_second) * factor;
   const uint64_t decommit = sane(prices.decommit_ns_per_mib);
   const uint64_t small = sane(prices.refault_ns_per_mib) + decommit;
   const uint64_t huge = sane(prices.refault_huge_ns_per_mib) + decommit;
@@ -158,10 +163,8 @@ Planner::Release Planner::release(const Sample& sample, PressureLevel level, con
   const uint64_t excess = less(held, blocks.keep);
   Release going = {};
   going.valid_ns = smaller_of(blocks.valid_ns, runs.valid_ns);
-  going.reason = level != PressureLevel::calm        ? reason_of(level)
-                 : forced > excess                   ? Reason::pressure
-                 : blocks.rule == KeepRule::distance ? Reason::distance
-                                                     : Reason::idle;
+  going.reason = blocks.rule == KeepRule::distance ? Reason::distance : Reason::idle;
+  if (factor > 1 || forced > excess) going.reason = level == PressureLevel::calm ? Reason::pressure : reason_of(level);
   going.block_bytes = smaller_of(larger_of(excess, forced), holdings.dirty_block_bytes);
   const uint64_t from_runs = larger_of(less(held, runs.keep), forced);
   going.run_bytes = smaller_of(less(from_runs, going.block_bytes), holdings.dirty_run_bytes);
@@ -183,7 +186,8 @@ void Planner::add_notify(Plan& plan, const Sample& sample, PressureLevel level, 
   notified_ns_ = now_ns_;
   const uint64_t limit = effective_limit(sample);
   const uint64_t free = holdings.magazine_bytes + holdings.depot_bytes + holdings.dirty_bytes;
-  const uint64_t wanted = limit == kNoLimit ? 0 : less(less(sane(sample.usage_bytes), free), share(limit, kSafePercent));
+  const uint64_t wanted =
+      limit == kNoLimit ? 0 : less(less(sane(sample.usage_bytes), free), share(limit, kSafePercent));
   // Who subscribed hears of the level even where nothing is wanted yet.
   if (plan.count < kMaxSteps) plan.steps[plan.count++] = {Action::notify, reason_of(level), wanted};
 }
@@ -193,8 +197,8 @@ void Planner::add_caches(Plan& plan, PressureLevel level, const Holdings& holdin
   const bool quiet = now_ns_ - quiet_since_ns_ >= kQuietFor;
   // Once in a quiet time: what is cached after that was put there by somebody.
   const bool idle = quiet && drained_ns_ < quiet_since_ns_ + kQuietFor;
-  const bool pressed = level >= PressureLevel::critical ||
-                       (level == PressureLevel::high && now_ns_ - drained_ns_ >= kDrainEvery);
+  const bool pressed =
+      level >= PressureLevel::critical || (level == PressureLevel::high && now_ns_ - drained_ns_ >= kDrainEvery);
   if (pressed || idle) {
     drained_ns_ = now_ns_;
     add(plan, Action::drain_caches, reason, holdings.magazine_bytes + holdings.depot_bytes);
@@ -204,8 +208,8 @@ void Planner::add_caches(Plan& plan, PressureLevel level, const Holdings& holdin
   }
 }
 
-// By how much demand will have risen shortly: at the pace at which it has been rising for some time without a fall, and not
-// faster than the forecast says.
+// By how much demand will have risen shortly: at the pace at which it has been rising for some time without a fall, and
+// not faster than the forecast says.
 uint64_t Planner::rise_ahead(const Forecast& forecast) const {
   const uint64_t for_ns = now_ns_ - rising_since_ns_;
   if (for_ns < kRisingFor) return 0;
@@ -232,7 +236,8 @@ void Planner::add_background(Plan& plan, const Sample& sample, const Forecast& f
   }
   if (options_.prefault && forecast.trend == Trend::rising && forecast.confidence_permille >= kConfident) {
     const uint64_t wanted = less(rise_ahead(forecast), holdings.dirty_bytes);
-    const uint64_t goal = affordable(wanted, holdings.huge ? prices.refault_huge_ns_per_mib : prices.refault_ns_per_mib);
+    const uint64_t goal =
+        affordable(wanted, holdings.huge ? prices.refault_huge_ns_per_mib : prices.refault_ns_per_mib);
     add(plan, Action::prefault, Reason::demand_ahead, goal);
     last_held_ += goal;
   }

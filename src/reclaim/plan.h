@@ -1,17 +1,17 @@
 // Who gives what back, when and why. Pure arithmetic: no clock, file, thread, atomic, libm or allocation. One thread
 // calls; a Planner holds about 36 KiB and wants to be static. All zeros is a fresh one.
 //
-// Dirty memory is a stack above current demand: what lies at height h was last wanted when demand last reached h. Keeping
-// it costs hold * idle time, dropping it costs K (decommit now, refault later); how much is worth keeping is decided by
-// what that would have cost so far (keep.h, idle_history.h), not by a fixed delay. Whole free blocks lie on top of the
-// stack, runs between objects beneath, because they are reused first. On huge pages a run is dearer to drop: it comes back
-// on small pages.
+// Dirty memory is a stack above current demand: what lies at height h was last wanted when demand last reached h.
+// Keeping it costs hold * idle time, dropping it costs K (decommit now, refault later); how much is worth keeping is
+// decided by what that would have cost so far (keep.h, idle_history.h), not by a fixed delay. Whole free blocks lie on
+// top of the stack, runs between objects beneath, because they are reused first. On huge pages a run is dearer to drop:
+// it comes back on small pages.
 //
-// Pressure is a higher price of holding, and then a sum that has to go. Where other processes share the limit (they have
-// had a tenth of it of late), a byte is four times as dear at moderate, everything goes from high on, and at any level not
-// more is kept than would fit if the others came back to where they were in the last minutes: their demand may rise when
-// ours falls. Alone, what is kept is there for our own next rise and endangers nobody: at critical as much goes as brings
-// usage down to 90 % of the limit, at emergency everything.
+// Pressure is a higher price of holding, and then a sum that has to go. Where other processes share the limit (they
+// have had a tenth of it of late), a byte is four times as dear at moderate, everything goes from high on, and at any
+// level not more is kept than would fit if the others came back to where they were in the last minutes: their demand
+// may rise when ours falls. Alone, what is kept is there for our own next rise and endangers nobody: at critical as
+// much goes as brings usage down to 90 % of the limit, at emergency everything.
 //
 // Steps come outermost first, as they are to be carried out, and none asks for more than is held.
 #pragma once
@@ -25,7 +25,8 @@
 
 namespace pm {
 
-// What could be given back, layer by layer, outermost first. Filled by the executor; a figure that it does not know is 0.
+// What could be given back, layer by layer, outermost first. Filled by the executor; a figure that it does not know is
+// 0.
 struct Holdings {
   uint64_t magazine_bytes;     // free objects in the magazines of all CPUs
   uint64_t depot_bytes;        // free objects in the depot
@@ -73,10 +74,11 @@ inline constexpr unsigned kMaxSteps = 8;
 struct Plan {
   Step steps[kMaxSteps];
   unsigned count;
-  // When the plan may change by time alone: the next band's timeout. A sample before then finds nothing new unless demand,
-  // usage or the limit has moved. UINT64_MAX: nothing is held that would ever time out.
+  // The next time at which idle memory is due to go, if nothing moves: a sample then keeps it from being held too long.
+  // UINT64_MAX: none is due.
   uint64_t next_in_ns;
-  // Once more than this is dirty, the next sample should not wait: memory that would be given back at once has come free.
+  // Once more than this is dirty, the next sample should not wait: memory that would be given back at once has come
+  // free.
   uint64_t wake_dirty_bytes;
 };
 
@@ -86,7 +88,8 @@ struct Prices {
   uint64_t refault_huge_ns_per_mib;  // the same on huge pages
   uint64_t decommit_ns_per_mib;
   uint64_t collapse_ns_per_mib;
-  uint64_t hold_ns_per_mib_second;  // what holding a MiB for a second is worth (the option hold_price); pressure raises it
+  uint64_t
+      hold_ns_per_mib_second;  // what holding a MiB for a second is worth (the option hold_price); pressure raises it
 };
 
 // What holds until something has been measured: warm pages on an ordinary machine.
@@ -137,8 +140,8 @@ class Planner {
   uint64_t step_ns_ = 0;  // since the sample before; 0 if time stood
   uint64_t last_demand_ = 0;
   uint64_t last_held_ = 0;
-  uint64_t others_high_ = 0;    // the highest usage by others in this minute
-  uint64_t others_before_ = 0;  // and in the minute before
+  uint64_t others_high_ = 0;      // the highest usage by others in this minute
+  uint64_t others_before_ = 0;    // and in the minute before
   uint64_t rising_since_ns_ = 0;  // demand has not fallen since
   uint64_t rising_from_ = 0;
   uint64_t minute_since_ns_ = 0;

@@ -159,7 +159,7 @@ def reference():
            "no row for POOLMALLOC_CHECK")
     expect("| `committed_bytes` | gauge | bytes |" in tool("metrics", "--markdown").stdout.decode(),
            "no row for committed_bytes")
-    for name in ("run", "options", "metrics"):
+    for name in ("run", "options", "metrics", "simulate"):
         expect_exit(tool(name, "--help"), 0)
 
 
