@@ -20,8 +20,8 @@ constexpr uint32_t kMostCommon = 1u << 23;  // the common one
 // Before anything is known, idle times are as likely in one octave as in the next, and some memory is never wanted
 // again.
 constexpr uint32_t kCommonWeight = kEvent;
-constexpr uint32_t kPriorWeight = 8;
-constexpr uint32_t kPriorNever = 64;
+constexpr uint32_t kPriorWeight = 2;
+constexpr uint32_t kPriorNever = 16;
 
 constexpr uint64_t kLongest = uint64_t{1} << 46;  // heights and prices beyond are garbage, and cut
 
