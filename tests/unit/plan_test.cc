@@ -192,22 +192,16 @@ TEST_CASE("critical alone gives back down to nine tenths of the limit, emergency
 }
 
 TEST_CASE("where others share the limit, high is enough to give everything back") {
-  Process process;
-  process.prices = kHost;
-  process.limit = 620 * kMiB;
-  process.others = 100 * kMiB;
-  process.stay(400 * kMiB, 8);
-  process.level = PressureLevel::high;
-  process.step(100 * kMiB);
-  CHECK(process.dirty() == 0);
-
-  Process alone;
-  alone.prices = kHost;
-  alone.limit = 620 * kMiB;
-  alone.stay(500 * kMiB, 8);
-  alone.level = PressureLevel::high;
-  alone.step(100 * kMiB);
-  CHECK(alone.dirty() == 400 * kMiB);
+  for (const uint64_t others : {uint64_t{0}, 100 * kMiB}) {
+    Process process;
+    process.prices.hold_ns_per_mib_second = 0;  // nothing goes for its price
+    process.limit = 620 * kMiB;
+    process.others = others;
+    process.stay(400 * kMiB, 8);
+    process.level = PressureLevel::high;
+    process.step(100 * kMiB);
+    CHECK(process.dirty() == (others > 0 ? 0 : 300 * kMiB));
+  }
 }
 
 TEST_CASE("room is made for others that were here a minute ago, while it is calm") {
