@@ -28,6 +28,14 @@ const char* pm_mode(void);
  * allocations are slower. */
 size_t pm_trim(size_t goal);
 
+/* Puts the heap on 2 MiB pages where that wastes little (MADV_COLLAPSE, Linux 6.1): huge blocks of which 95 % are
+ * resident and at most one granule of 64 KiB is free. For a program that has built what it will work on: neither the
+ * age of the memory nor the size of the heap is asked about, as they are when this happens by itself. Begins no further
+ * block after `milliseconds`; a block takes 0.6 to 0.9 ms, or tens where the machine has no huge page at hand. Returns
+ * the bytes that lie on huge pages now and did not before: 0 when all is done, with POOLMALLOC_HUGE=never, and where
+ * the system refuses. Thread-safe; other threads go on meanwhile, but may wait for the kernel in a page fault. */
+size_t pm_collapse(unsigned milliseconds);
+
 /* Writes all statistics to the file descriptor. Returns 0, or -1 with errno set: EINVAL for an unknown format, or what
  * write(2) reported. Allocates nothing. */
 int pm_stats_write(int fd, enum pm_format format);

@@ -1,11 +1,14 @@
 #include "os/memory.h"
 
+#include <fcntl.h>
 #include <linux/mman.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 
 #include "base/bits.h"
 #include "os/process.h"
@@ -16,6 +19,9 @@
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
 #endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -107,14 +113,73 @@ bool kernel_move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
   return !failed(result);
 }
 
-constexpr MemoryFunctions kKernel = {kernel_reserve,     kernel_release,  kernel_commit,    kernel_decommit,
-                                     kernel_advise_huge, kernel_populate, kernel_move_pages};
+bool kernel_advise_small(uintptr_t start, size_t bytes) {
+  return !failed(raw_syscall(SYS_madvise, static_cast<long>(start), static_cast<long>(bytes), MADV_NOHUGEPAGE));
+}
+
+Collapse kernel_collapse(uintptr_t start, size_t bytes) {
+  const long result = raw_syscall(SYS_madvise, static_cast<long>(start), static_cast<long>(bytes), MADV_COLLAPSE);
+  return !failed(result) ? Collapse::done : result == -EINVAL ? Collapse::unsuitable : Collapse::refused;
+}
+
+bool map_at(uintptr_t start, size_t bytes, int protection, int flags) {
+  return !failed(raw_syscall(SYS_mmap, static_cast<long>(start), static_cast<long>(bytes), protection,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0));
+}
+
+// Without MAP_NORESERVE the pool's pages are set aside by mmap; what a control group or a memory policy denies in spite
+// of that comes out when they are touched, here, and not as a SIGBUS later.
+bool kernel_map_hugetlb(uintptr_t start, size_t bytes, size_t page_bytes) {
+  const int size = static_cast<int>(log2_floor(page_bytes)) << MAP_HUGE_SHIFT;
+  if (!map_at(start, bytes, PROT_READ | PROT_WRITE, MAP_HUGETLB | size)) {
+    // The kernel may have unmapped the range before it refused.
+    map_at(start, bytes, PROT_NONE, MAP_NORESERVE);
+    return false;
+  }
+  if (kernel_populate(start, bytes)) return true;
+  map_at(start, bytes, PROT_NONE, MAP_NORESERVE);
+  return false;
+}
+
+bool kernel_replace(uintptr_t start, size_t bytes) {
+  return map_at(start, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+}
+
+constexpr MemoryFunctions kKernel = {.reserve = kernel_reserve,
+                                     .release = kernel_release,
+                                     .commit = kernel_commit,
+                                     .decommit = kernel_decommit,
+                                     .advise_huge = kernel_advise_huge,
+                                     .populate = kernel_populate,
+                                     .move_pages = kernel_move_pages,
+                                     .advise_small = kernel_advise_small,
+                                     .collapse = kernel_collapse,
+                                     .map_hugetlb = kernel_map_hugetlb,
+                                     .replace = kernel_replace,
+                                     .resident = resident_bytes,
+                                     .huge_policy = huge_policy,
+                                     .max_map_count = max_map_count,
+                                     .count_mappings = count_mappings};
 const MemoryFunctions* replaced = nullptr;
 
 }  // namespace
 
 const MemoryFunctions& memory() { return replaced == nullptr ? kKernel : *replaced; }
 void set_memory_functions(const MemoryFunctions* functions) { replaced = functions; }
+
+HugePolicy huge_policy() {
+  // The size of its own has the last word, and as a rule leaves it to the mode for all sizes. Kernels before 6.8 know
+  // the latter only. Example: "always [madvise] never".
+  char text[64];
+  for (const char* path : {"/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled",
+                           "/sys/kernel/mm/transparent_hugepage/enabled"}) {
+    if (read_small_file(path, text, sizeof text) <= 0) continue;
+    if (strstr(text, "[always]") != nullptr) return HugePolicy::always;
+    if (strstr(text, "[madvise]") != nullptr) return HugePolicy::on_advice;
+    if (strstr(text, "[inherit]") == nullptr) return HugePolicy::never;
+  }
+  return HugePolicy::never;
+}
 
 size_t resident_bytes(uintptr_t start, size_t bytes) {
   const size_t page = page_size();
@@ -130,6 +195,45 @@ size_t resident_bytes(uintptr_t start, size_t bytes) {
     offset += step;
   }
   return resident;
+}
+
+namespace {
+
+// PAGEMAP_SCAN, newer than the headers that we are built with.
+struct ScanRange {
+  uint64_t start, end, categories;
+};
+struct ScanArguments {
+  uint64_t size, flags, start, end, walk_end, vector, vector_length, most_pages, inverted, all_of, any_of, wanted;
+};
+constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArguments);
+constexpr uint64_t kIsHuge = uint64_t{1} << 6;
+
+}  // namespace
+
+bool find_huge_pages(uintptr_t start, size_t bytes, void (*use)(void* context, uintptr_t from, size_t bytes),
+                     void* context) {
+  const long fd = raw_syscall(SYS_openat, AT_FDCWD, argument("/proc/self/pagemap"), O_RDONLY | O_CLOEXEC);
+  if (failed(fd)) return false;
+  bool works = true;
+  const uintptr_t end = start + bytes;
+  for (uintptr_t at = start; works && at < end;) {
+    ScanRange ranges[64];
+    ScanArguments scan = {};
+    scan.size = sizeof scan;
+    scan.start = at;
+    scan.end = end;
+    scan.vector = address_of(ranges);
+    scan.vector_length = sizeof ranges / sizeof ranges[0];
+    scan.all_of = scan.wanted = kIsHuge;
+    const long found = raw_syscall(SYS_ioctl, fd, static_cast<long>(kPagemapScan), argument(&scan));
+    if (found == -EINTR) continue;
+    works = !failed(found) && scan.walk_end > at;
+    for (long i = 0; works && i < found; ++i) use(context, ranges[i].start, ranges[i].end - ranges[i].start);
+    at = scan.walk_end;
+  }
+  raw_syscall(SYS_close, fd);
+  return works;
 }
 
 bool is_mapped(uintptr_t start, size_t bytes) {

@@ -2,6 +2,8 @@
 
 #include "os/memory.h"
 #include "os/process.h"
+#include "page/huge_blocks.h"
+#include "page/hugetlb.h"
 #include "page/shard.h"
 
 namespace pm {
@@ -63,26 +65,36 @@ Holdings holdings() {
   return {free < all ? all - free : 0, dirty};
 }
 
-// Decommits dirty runs of one shard until `goal` granules are given. The runs are out of the shard's structures while
-// the system works, so that a slow decommit keeps nobody else waiting.
+// Runs that are out of the shard's structures while the system works, so that a slow decommit keeps nobody else waiting.
+struct Victim {
+  GranuleIndex first;
+  uint32_t length;
+  // The part that is decommitted.
+  GranuleIndex from;
+  uint32_t granules;
+  bool in_block;
+  bool hugetlb;
+  bool done;
+};
+
 struct Victims {
   static constexpr size_t kMax = 64;
-  os::PageRange ranges[kMax];
-  bool in_block[kMax];
+  Victim all[kMax];
   size_t count = 0;
-  uint64_t granules = 0;
-  uint64_t dirty = 0;  // of those, granules that may be resident: what is really given back
+  uint64_t dirty = 0;  // granules that may be resident: what is really given back
 
-  void add(GranuleIndex first, uint32_t length, bool block) {
-    ranges[count] = {address_of(region.address(first)), size_t{length} << kGranuleShift};
-    in_block[count++] = block;
-    granules += length;
-    dirty += count_dirty(first, length);
+  void add(GranuleIndex first, uint32_t length, bool in_block) {
+    Victim& victim = all[count++];
+    victim = {first, length, first, length, in_block, touches_hugetlb(first, length), false};
+    if (victim.hugetlb) Hugetlb::clip(victim.from, victim.granules);
+    dirty += count_dirty(victim.from, victim.granules);
   }
 };
 
-void take_victims(Shard& shard, uint64_t goal, bool wait, Victims& victims) {
-  if (wait) {
+// Free extents first, the longest first: the whole huge blocks are in those. Then runs between slabs, those in the
+// emptiest blocks first.
+void take_victims(Shard& shard, uint64_t goal, Thoroughness how, Victims& victims) {
+  if (how.wait) {
     shard.lock.lock();
   } else if (!shard.lock.try_lock()) {
     return;
@@ -95,35 +107,68 @@ void take_victims(Shard& shard, uint64_t goal, bool wait, Victims& victims) {
       continue;
     }
     uint32_t length = 0;
-    const GranuleIndex run = shard.blocks.take_dirty(&length);
+    const GranuleIndex run = shard.blocks.take_dirty(&length, how.break_dense);
     if (run == kNoGranule) return;
     victims.add(run, length, true);
   }
 }
 
-size_t decommit_shard(Shard& shard, uint64_t goal, bool wait) {
+// The system's part, outside of all locks. Returns whether it did all that was asked.
+bool give_to_system(Victims& victims) {
+  os::PageRange ranges[Victims::kMax];
+  size_t count = 0;
+  uint64_t bytes = 0;
+  bool all = true;
+  for (size_t i = 0; i < victims.count; ++i) {
+    Victim& victim = victims.all[i];
+    huge_advice.bar_partial(victim.from, victim.granules);
+    if (victim.hugetlb) {
+      victim.done = hugetlb_pages.decommit(victim.from, victim.granules);
+      all = all && victim.done;
+      continue;
+    }
+    ranges[count] = {address_of(region.address(victim.from)), size_t{victim.granules} << kGranuleShift};
+    bytes += ranges[count++].bytes;
+  }
+  const bool ordinary = count == 0 || os::memory().decommit(ranges, count) == bytes;
+  for (size_t i = 0; i < victims.count; ++i) {
+    Victim& victim = victims.all[i];
+    if (!victim.hugetlb) victim.done = ordinary;
+    if (!victim.done) continue;
+    forget_huge(victim.from, victim.granules);
+    huge_advice.readmit_whole(victim.from, victim.granules);
+  }
+  return all && ordinary;
+}
+
+// Decommits dirty runs of one shard until `goal` granules are given.
+size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
   size_t given = 0;
   while (given < goal << kGranuleShift) {
     Victims victims;
-    take_victims(shard, goal - (given >> kGranuleShift), wait, victims);
+    take_victims(shard, goal - (given >> kGranuleShift), how, victims);
     if (victims.count == 0) break;
-    const bool all = os::memory().decommit(victims.ranges, victims.count) == victims.granules << kGranuleShift;
-    const size_t now = all ? victims.dirty << kGranuleShift : 0;
+    bool goes_on = give_to_system(victims);
     decommit_calls.fetch_add(1, std::memory_order_relaxed);
-    decommitted_bytes.fetch_add(now, std::memory_order_relaxed);
+    size_t now = 0;
     const ShardGuard guard(shard);
     for (size_t i = 0; i < victims.count; ++i) {
-      const GranuleIndex first = region.granule_of(reinterpret_cast<void*>(victims.ranges[i].start));
-      const auto length = static_cast<uint32_t>(victims.ranges[i].bytes >> kGranuleShift);
-      if (all) mark_clean(first, length);
-      if (victims.in_block[i]) {
-        release_run(shard, first, length);
+      const Victim& victim = victims.all[i];
+      if (victim.done) {
+        now += size_t{count_dirty(victim.from, victim.granules)} << kGranuleShift;
+        mark_clean(victim.from, victim.granules);
+      }
+      if (victim.in_block) {
+        release_run(shard, victim.first, victim.length);
       } else {
-        shard.extents.put_back(first, length);
+        shard.extents.put_back(victim.first, victim.length);
       }
     }
-    if (!all) break;  // refused: what was not given stays dirty
+    decommitted_bytes.fetch_add(now, std::memory_order_relaxed);
     given += now;
+    // What was refused stays dirty, and so do parts of pages of hugetlbfs: they would be taken again.
+    goes_on = goes_on && now != 0;
+    if (!goes_on) break;
   }
   return given;
 }
@@ -132,14 +177,14 @@ size_t decommit_shard(Shard& shard, uint64_t goal, bool wait) {
 
 void set_dirty_limit(uint64_t bytes) { dirty_limit = bytes; }
 
-size_t decommit_all(uint64_t goal_granules, bool wait) {
+size_t decommit_all(uint64_t goal_granules, Thoroughness how) {
   size_t given = 0;
   if (inside_lock()) return 0;
-  release_deferred(wait);
+  release_deferred(how.wait);
   for (Shard& shard : shards) {
     const uint64_t done = given >> kGranuleShift;
     if (done >= goal_granules) break;
-    given += decommit_shard(shard, goal_granules - done, wait);
+    given += decommit_shard(shard, goal_granules - done, how);
   }
   return given;
 }
@@ -151,7 +196,7 @@ void make_room_for(uint32_t granules) {
   const uint64_t allowed = at_least_limit(region.committed_bytes() / 5 >> kGranuleShift);
   if (now.dirty <= allowed) return;
   const uint64_t excess = now.dirty - allowed;
-  decommit_all(excess < granules ? granules : excess, false);
+  decommit_all(excess < granules ? granules : excess, {});
 }
 
 // Clean memory raises the resident size as growth does, without being asked for again and again: it is taken because
@@ -161,7 +206,7 @@ void note_fresh() {
   const uint64_t allowed = at_least_limit(now.used / kDirtyShare);
   if (now.dirty <= allowed || inside_lock()) return;
   const uint64_t granules = claim_by_time(now.dirty - allowed);
-  if (granules != 0) decommit_all(granules, false);
+  if (granules != 0) decommit_all(granules, {});
 }
 
 void set_decommit_clock(uint64_t (*clock)()) { replaced_clock = clock; }

@@ -9,9 +9,13 @@ namespace pm {
 // Bytes that may lie free and resident before growth decommits; set at start.
 void set_dirty_limit(uint64_t bytes);
 
-// Decommits up to `goal` granules that may be resident, over all shards; returns the bytes given. Shards that are busy
-// are waited for only if `wait` says so: nobody who allocates waits here.
-size_t decommit_all(uint64_t goal_granules, bool wait);
+struct Thoroughness {
+  bool wait = false;         // for shards that are busy; nobody who allocates waits here
+  bool break_dense = false;  // take what breaks the huge page of a dense block
+};
+// Decommits up to `goal` granules that may be resident, over all shards; returns the bytes given. Whole free extents go
+// first, then runs in sparse huge blocks.
+size_t decommit_all(uint64_t goal_granules, Thoroughness how);
 
 // For tests and simulations: another clock, in nanoseconds; nullptr for the real one. Not thread-safe.
 void set_decommit_clock(uint64_t (*clock)());

@@ -30,7 +30,10 @@ void set_dirty(BlockRecord& block, uint32_t bits) { block.dirty.store(bits, std:
 }  // namespace
 
 void mark_dirty(GranuleIndex first, uint32_t granules) {
-  each_block(first, granules, [](BlockRecord& block, uint32_t mask) { set_dirty(block, block.dirty | mask); });
+  each_block(first, granules, [](BlockRecord& block, uint32_t mask) {
+    set_dirty(block, block.dirty | mask);
+    block.settled.store(0, std::memory_order_relaxed);  // something in it was given back
+  });
 }
 
 void mark_clean(GranuleIndex first, uint32_t granules) {
@@ -57,7 +60,6 @@ void Extents::add(GranuleIndex first, uint32_t granules, uint32_t dirty) {
   PM_AUDIT(dirty == count_dirty(first, granules));
   r.granules = granules;
   r.dirty = dirty;
-  r.moved = false;
   r.state.store(ExtentState::free, std::memory_order_release);
   region.extent(first + granules - 1).head.store(first, std::memory_order_relaxed);
   free_ += granules;

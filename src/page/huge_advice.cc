@@ -2,18 +2,53 @@
 
 #include "os/memory.h"
 #include "os/process.h"
-#include "page/granule.h"
+#include "page/huge_blocks.h"
+#include "page/mapping_budget.h"
 
 namespace pm {
 namespace {
 
-// Below this a heap wins little, and a half-used huge page is a noticeable part of it.
-constexpr size_t kLargeHeap = 64 * kMiB;
 // What 512 small pages cost to touch, at half a microsecond each, with some allowance.
 constexpr uint64_t kDearNanoseconds = 300'000;
 constexpr uint32_t kMostPatience = 64;
+constexpr size_t kControlShare = 8;
+constexpr uint64_t kSamplesPerControl = 4;
+
+uintptr_t block_address(uint32_t block) { return region_view.base + size_t{block} * kBlockBytes; }
 
 }  // namespace
+
+HugeAdvice huge_advice;
+
+// The administrator's mode, read once, when the heap first is worth it.
+uint8_t HugeAdvice::policy() {
+  uint8_t known = policy_.load(std::memory_order_relaxed);
+  if (known == 0) {
+    known = static_cast<uint8_t>(static_cast<uint8_t>(os::memory().huge_policy()) + 1);
+    policy_.store(known, std::memory_order_relaxed);
+  }
+  return static_cast<uint8_t>(known - 1);
+}
+
+bool HugeAdvice::allows_huge() {
+  if (mode_ == HugeMode::never) return false;
+  if (mode_ != HugeMode::automatic) return true;
+  return policy() != static_cast<uint8_t>(os::HugePolicy::never);
+}
+
+bool HugeAdvice::ask(uintptr_t start, size_t bytes, uint32_t splits) {
+  if (!mapping_budget.take(splits)) return false;
+  if (!os::memory().advise_huge(start, bytes)) {
+    mapping_budget.note_refusal(splits);
+    return false;
+  }
+  const auto first = static_cast<uint32_t>((start - region_view.base) / kBlockBytes);
+  for (uint32_t b = first; b < first + bytes / kBlockBytes; ++b) {
+    drop_huge_bits(b, kIsBarred);
+    add_huge_bits(b, kIsAdvised);
+  }
+  return true;
+}
 
 // The page is touched for good: it is about to be used.
 bool HugeAdvice::is_cheap(uintptr_t start) {
@@ -22,27 +57,105 @@ bool HugeAdvice::is_cheap(uintptr_t start) {
   return os::monotonic_ns() - before <= kDearNanoseconds;
 }
 
-void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {
-  if (mode_ == HugeMode::never || (mode_ == HugeMode::automatic && heap_bytes < kLargeHeap)) return;
-  if (mode_ == HugeMode::automatic) {
-    const uint32_t wait = wait_.load(std::memory_order_relaxed);
-    if (wait > 0) {
-      wait_.store(wait - 1, std::memory_order_relaxed);
-      return;
+void HugeAdvice::note_control(uintptr_t start, size_t bytes) {
+  const uint64_t first = (start - region_view.base) / kBlockBytes;
+  const uint32_t at = next_control_.fetch_add(1, std::memory_order_relaxed) % kControls;
+  controls_[at].store(first << kCountBits | bytes / kBlockBytes, std::memory_order_relaxed);
+}
+
+// Blocks that nobody has touched say nothing, and cost nothing either.
+bool HugeAdvice::is_dense() const {
+  size_t touched = 0;
+  size_t resident = 0;
+  for (const std::atomic<uint64_t>& control : controls_) {
+    const uint64_t chunk = control.load(std::memory_order_relaxed);
+    const uint64_t blocks = chunk & low_bits(kCountBits);
+    const uint64_t step = blocks <= kSamplesPerControl ? 1 : blocks / kSamplesPerControl;
+    for (uint64_t i = 0; i < blocks; i += step) {
+      const auto block = static_cast<uint32_t>((chunk >> kCountBits) + i);
+      // A collapsed block is resident whatever it was before.
+      if (has_huge_bits(block, kIsHuge)) continue;
+      const size_t here = os::memory().resident(block_address(block), kBlockBytes);
+      resident += here;
+      if (here != 0) touched += kBlockBytes;
     }
-    if (!os::memory().advise_huge(start, kBlockBytes)) return;
-    splits_.fetch_add(1, std::memory_order_relaxed);
-    advised_.fetch_add(kBlockBytes, std::memory_order_relaxed);
-    if (!is_cheap(start)) {
-      const uint32_t patience = patience_.load(std::memory_order_relaxed);
-      wait_.store(patience, std::memory_order_relaxed);
-      if (patience < kMostPatience) patience_.store(patience * 2, std::memory_order_relaxed);
-      return;
-    }
-    start += kBlockBytes;
-    bytes -= kBlockBytes;
   }
-  if (bytes != 0 && os::memory().advise_huge(start, bytes)) advised_.fetch_add(bytes, std::memory_order_relaxed);
+  return touched != 0 && resident >= touched / kBlockBytes * kLeastResident;
+}
+
+void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {
+  switch (mode_) {
+    case HugeMode::collapse:
+    case HugeMode::hugetlb: return;
+    case HugeMode::never:
+      // Neighbouring chunks merge.
+      os::memory().advise_small(start, bytes);
+      return;
+    case HugeMode::always:
+      if (ask(start, bytes, 1)) advised_.fetch_add(bytes, std::memory_order_relaxed);
+      return;
+    case HugeMode::automatic: break;
+  }
+  if (heap_bytes < kLargeHeap) return note_control(start, bytes);
+  // Where the kernel makes huge pages by itself, advice adds nothing but mappings.
+  if (policy() != static_cast<uint8_t>(os::HugePolicy::on_advice)) return;
+  const uint32_t wait = wait_.load(std::memory_order_relaxed);
+  if (wait > 0) wait_.store(wait - 1, std::memory_order_relaxed);
+  if (wait > 0 || bytes < 2 * kBlockBytes || !is_dense()) return note_control(start, bytes);
+  const size_t control = divide_up(bytes / kBlockBytes, kControlShare) * kBlockBytes;
+  note_control(start, control);
+  start += control;
+  bytes -= control;
+  if (!ask(start, kBlockBytes, 2)) return;
+  advised_.fetch_add(kBlockBytes, std::memory_order_relaxed);
+  if (!is_cheap(start)) {
+    const uint32_t patience = patience_.load(std::memory_order_relaxed);
+    wait_.store(patience, std::memory_order_relaxed);
+    if (patience < kMostPatience) patience_.store(patience * 2, std::memory_order_relaxed);
+    return note_control(start + kBlockBytes, bytes - kBlockBytes);
+  }
+  add_huge_bits(static_cast<uint32_t>((start - region_view.base) / kBlockBytes), kIsHuge);
+  start += kBlockBytes;
+  bytes -= kBlockBytes;
+  if (bytes != 0 && ask(start, bytes, 1)) advised_.fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void HugeAdvice::bar(uint32_t block) {
+  if (has_huge_bits(block, kIsBarred | kIsHugetlbfs)) return;
+  // Without advice, khugepaged comes by in mode `always` only.
+  if (!has_huge_bits(block, kIsAdvised) && policy() != static_cast<uint8_t>(os::HugePolicy::always)) return;
+  if (!mapping_budget.take(2)) return;
+  if (!os::memory().advise_small(block_address(block), kBlockBytes)) return mapping_budget.note_refusal(2);
+  add_huge_bits(block, kIsBarred);
+}
+
+void HugeAdvice::bar_partial(GranuleIndex first, uint32_t granules) {
+  if (mode_ == HugeMode::never || granules == 0) return;
+  const GranuleIndex end = first + granules;
+  const bool is_one = first / kBlockGranules == (end - 1) / kBlockGranules;
+  if (is_one) {
+    if (granules != kBlockGranules) bar(first / kBlockGranules);
+    return;
+  }
+  if (first % kBlockGranules != 0) bar(first / kBlockGranules);
+  if (end % kBlockGranules != 0) bar(end / kBlockGranules);
+}
+
+void HugeAdvice::bar_touched(GranuleIndex first, uint32_t granules) {
+  if (mode_ != HugeMode::never) each_touched_block(first, granules, [&](uint32_t b) { bar(b); });
+}
+
+bool HugeAdvice::readmit(uint32_t block) {
+  return !has_huge_bits(block, kIsBarred) || ask(block_address(block), kBlockBytes, 2);
+}
+
+void HugeAdvice::readmit_whole(GranuleIndex first, uint32_t granules) {
+  const auto begin = static_cast<uint32_t>(divide_up(first, kBlockGranules));
+  const uint32_t end = (first + granules) / kBlockGranules;
+  for (uint32_t b = begin; b < end; ++b) {
+    // With the advice it had before, it merges with its neighbours.
+    if (has_huge_bits(b, kIsBarred)) readmit(b);
+  }
 }
 
 }  // namespace pm

@@ -1,39 +1,81 @@
-// Whether to ask for 2 MiB pages for freshly mapped memory.
+// Advice about transparent huge pages of 2 MiB: for fresh chunks, and for blocks of which a part is decommitted.
 //
 // A huge page saves 511 faults and most TLB misses, and as a rule costs less to touch than the small pages it replaces.
-// Where the host of a virtual machine has taken free memory back, it costs 2 to 7 ms instead, ten times the small ones.
-// So `auto` does not assume: on a heap that is large and growing it touches the first huge page of a chunk and looks at
-// the clock. If that was dear, the chunk gets small pages, and the next look waits twice as long.
+// It is dear in two cases, and `auto` assumes neither but looks:
+//   memory   A program that touches little of what it allocates gets all of it. So before a chunk gets advice, the
+//   share
+//            of resident pages is taken, by mincore, over blocks of chunks that got none: at least 95 % of the pages of
+//            those that were touched at all, else none. Every eighth chunk goes without, so that the sample stays
+//            fresh.
+//   time     Where the host of a virtual machine has taken free memory back, a huge page costs 2 to 7 ms to touch, ten
+//            times the small ones. The first huge page of a chunk is touched under the clock. If that was dear, the
+//            chunk gets small pages, and the next look waits twice as long.
 //
-// Thread-safe; relaxed, because every value is a hint.
+// Where the kernel is in mode `always` it makes huge pages without being asked, and khugepaged makes one of any block
+// with a single page in it: what was decommitted inside comes back. The same goes for blocks that got advice. So a
+// block of which a part is decommitted is barred from huge pages (MADV_NOHUGEPAGE), until it comes free whole or is
+// collapsed. prctl(PR_SET_THP_DISABLE) would split no mapping, but is for the whole process and its children.
+//
+// Thread-safe; relaxed, because every value is a hint. System calls only outside of all locks.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "base/compiler.h"
+#include "page/granule.h"
+
 namespace pm {
 
-enum class HugeMode : uint8_t { never, automatic, always };
+// As the option `huge`: collapse by page_collapse alone, hugetlb by pages of hugetlbfs (hugetlb.h).
+enum class HugeMode : uint8_t { never, automatic, always, collapse, hugetlb };
+
+// Below this a heap wins little, and a half-used huge page is a noticeable part of it.
+inline constexpr size_t kLargeHeap = 64 * kMiB;
+// What a huge page may waste: a block whose pages are not all but a twentieth resident gets none.
+inline constexpr size_t kLeastResident = kBlockBytes - kBlockBytes / 20;
 
 class HugeAdvice {
  public:
   void set_mode(HugeMode mode) { mode_ = mode; }
-  // Called for each fresh chunk, a multiple of a huge block, outside of all locks.
+  HugeMode mode() const { return mode_; }
+  // Whether transparent huge pages are to be had and wanted at all.
+  bool allows_huge();
+
+  // Called for each fresh chunk, a multiple of a huge block.
   void advise(uintptr_t start, size_t bytes, size_t heap_bytes);
+  // Called before a run is decommitted, for the huge blocks it covers in part, and after, for those it covers whole.
+  void bar_partial(GranuleIndex first, uint32_t granules);
+  // The same for a run of which pages here and there are decommitted.
+  void bar_touched(GranuleIndex first, uint32_t granules);
+  void readmit_whole(GranuleIndex first, uint32_t granules);
+  // Lets a barred block be huge again. False if that is refused.
+  bool readmit(uint32_t block);
 
   uint64_t advised_bytes() const { return advised_.load(std::memory_order_relaxed); }
-  // Kernel mappings that advice has split off, at most.
-  uint64_t splits() const { return splits_.load(std::memory_order_relaxed); }
 
  private:
+  bool ask(uintptr_t start, size_t bytes, uint32_t splits);
+  void bar(uint32_t block);
   bool is_cheap(uintptr_t start);
+  bool is_dense() const;
+  void note_control(uintptr_t start, size_t bytes);
+  uint8_t policy();
+
+  // Runs of blocks without advice, as first block and number of blocks, the latest ones.
+  static constexpr unsigned kControls = 8;
+  static constexpr unsigned kCountBits = 24;
 
   HugeMode mode_ = HugeMode::never;
+  std::atomic<uint8_t> policy_{0};     // os::HugePolicy plus one; 0 until it was asked for
   std::atomic<uint32_t> wait_{0};      // chunks to let pass before the next look
   std::atomic<uint32_t> patience_{4};  // and how many after the next dear one
   std::atomic<uint64_t> advised_{0};
-  std::atomic<uint64_t> splits_{0};
+  std::atomic<uint32_t> next_control_{0};
+  std::atomic<uint64_t> controls_[kControls] = {};
 };
+
+extern PM_SHARED HugeAdvice huge_advice;
 
 }  // namespace pm

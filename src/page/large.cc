@@ -3,6 +3,9 @@
 
 #include "os/memory.h"
 #include "os/process.h"
+#include "page/huge_blocks.h"
+#include "page/hugetlb.h"
+#include "page/mapping_budget.h"
 #include "page/page.h"
 #include "page/shard.h"
 
@@ -60,7 +63,6 @@ void* allocate_large(size_t bytes, size_t alignment, bool zero) {
     ExtentRecord& r = region.extent(found);
     r.granules = granules;
     r.bytes = rounded;
-    r.moved = false;
     r.vacated = false;
     r.state.store(ExtentState::large, std::memory_order_release);
     ++shard.large_objects;
@@ -121,14 +123,19 @@ namespace {
 // the destination would be thrown away, which costs three times what copying to them does. (Per MiB, about: to a place
 // without pages, moved 10 us, copied with the faults that takes 90; over resident pages, moved 110 us, copied 36.)
 bool move_pages(GranuleIndex from, GranuleIndex to, size_t bytes) {
-  // Each moved object is a kernel mapping of its own: few enough that vm.max_map_count is never near.
-  constexpr uint64_t kMaxMoved = 1024;
   const auto granules = static_cast<uint32_t>(bytes >> kGranuleShift);
-  if (4 * count_dirty(to, granules) > granules || moved_now.load(std::memory_order_relaxed) >= kMaxMoved) return false;
-  if (!os::memory().move_pages(address_of(region.address(from)), address_of(region.address(to)), bytes)) return false;
+  if (4 * count_dirty(to, granules) > granules) return false;
+  // Pages of hugetlbfs stay where they are.
+  if (touches_hugetlb(from, granules) || touches_hugetlb(to, granules)) return false;
+  // The moved pages are a kernel mapping of their own.
+  if (!mapping_budget.take(2)) return false;
+  if (!os::memory().move_pages(address_of(region.address(from)), address_of(region.address(to)), bytes)) {
+    mapping_budget.give_back(2);
+    return false;
+  }
+  forget_huge(from, granules);
+  forget_huge(to, granules);
   moves.fetch_add(1, std::memory_order_relaxed);
-  moved_now.fetch_add(1, std::memory_order_relaxed);
-  region.extent(to).moved = true;
   region.extent(from).vacated = true;
   return true;
 }

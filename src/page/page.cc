@@ -1,6 +1,10 @@
 #include "page/page.h"
 
+#include "page/collapse.h"
 #include "page/decommit.h"
+#include "page/huge_blocks.h"
+#include "page/hugetlb.h"
+#include "page/mapping_budget.h"
 #include "page/shard.h"
 
 namespace pm {
@@ -8,11 +12,13 @@ namespace pm {
 bool page_init(const PageOptions& options) {
   set_dirty_limit(options.dirty_bytes);
   huge_advice.set_mode(options.huge);
+  if (options.huge == HugeMode::hugetlb) hugetlb_pages.enable();
   set_fit(options.fit);
   return region.init(options.reserve_bytes);
 }
 
 GranuleIndex allocate_slab_run(uint32_t granules, bool* clean) {
+  collapse_now_and_then();
   return find_memory(kBlockGranules, [&](Shard& shard) {
     const GranuleIndex run = shard.blocks.allocate(granules, clean);
     if (run != kNoGranule) return run;
@@ -28,9 +34,16 @@ void release_slab_run(GranuleIndex first, uint32_t granules) {
   release_or_defer(first);
 }
 
+bool prepare_inner_decommit(GranuleIndex first, uint32_t granules) {
+  if (touches_hugetlb(first, granules)) return false;
+  huge_advice.bar_touched(first, granules);
+  forget_huge(first, granules);
+  return true;
+}
+
 size_t page_trim(size_t goal) {
   const size_t all = region.committed_bytes();
-  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes), true);
+  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes), {.wait = true, .break_dense = goal >= all});
 }
 
 void page_collect(PageStatistics& out) {
@@ -72,9 +85,13 @@ void page_collect(PageStatistics& out) {
   out.decommitted_bytes = decommits.bytes;
   out.huge_advised_bytes = huge_advice.advised_bytes();
   out.moves = large_moves();
-  // Chunks lie side by side and merge; a moved object or advice for a part splits one mapping into three. The tables
-  // are five more.
-  out.mappings = 1 + 2 * moved_now.load(std::memory_order_relaxed) + 5 + 2 * huge_advice.splits();
+  out.mappings = mapping_budget.estimate();
+  out.mapping_refusals = mapping_budget.refusals();
+  out.hugetlb_bytes = hugetlb_pages.bytes();
+  out.hugetlb_fallbacks = hugetlb_pages.fallbacks();
+  const CollapseCounters collapses = collapse_counters();
+  out.collapses = collapses.done;
+  out.collapse_failures = collapses.failed;
 }
 
 void page_audit() {

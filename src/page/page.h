@@ -65,6 +65,10 @@ void* move_large(void* p, size_t bytes);
 // Objects that move_large moved so far.
 uint64_t large_moves();
 
+// Pages inside a slab run in use are about to be decommitted by its owner: what that means for huge pages. False if
+// they must stay.
+bool prepare_inner_decommit(GranuleIndex first, uint32_t granules);
+
 // Decommits free pages until `goal` bytes are given back; returns the bytes.
 size_t page_trim(size_t goal);
 
@@ -75,6 +79,7 @@ struct PageStatistics {
   uint64_t extent_hits, extent_splits, extent_coalesces, extent_coalescable, extent_coalesced;
   uint64_t largest_free_bytes, free_extent_bytes, fragmentation_permille;
   uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;
+  uint64_t mapping_refusals, collapses, collapse_failures, hugetlb_bytes, hugetlb_fallbacks;
 };
 void page_collect(PageStatistics& out);
 // Debug: every structure of every shard. Takes the locks.

@@ -1,6 +1,7 @@
 #include "page/region.h"
 
 #include "os/process.h"
+#include "page/hugetlb.h"
 
 namespace pm {
 namespace {
@@ -125,7 +126,7 @@ bool Region::map(const Chunk& chunk) {
   const uintptr_t start = address_of(address(chunk.first));
   const size_t bytes = size_t{chunk.granules} << kGranuleShift;
   if (os::memory().reserve(start, bytes) == nullptr) return false;
-  if (os::memory().commit(start, bytes)) return true;
+  if (hugetlb_pages.map(chunk.first, chunk.granules) || os::memory().commit(start, bytes)) return true;
   os::memory().release(start, bytes);
   return false;
 }

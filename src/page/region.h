@@ -45,7 +45,6 @@ struct ExtentRecord {
   std::atomic<uint32_t> head;
   // Written under the shard's lock with release; free and realloc read it without (acquire) to tell a large object.
   std::atomic<ExtentState> state;
-  bool moved;     // its pages came by mremap: a kernel mapping of its own
   bool vacated;   // its pages went by mremap: none is resident any more
   uint8_t order;  // of a tree node: the largest natural run in it and below (page/extent_tree.h)
   union {
@@ -65,6 +64,9 @@ struct BlockRecord {
   // Owning shard plus one, 0 until the block is mapped; constant afterwards. The release store in grow() publishes that
   // the extent records of the block may be touched.
   std::atomic<uint8_t> owner;
+  // See huge_blocks.h.
+  std::atomic<uint8_t> huge;
+  std::atomic<uint16_t> settled;
 };
 
 // What the hot path reads. `limit` is 0 until the heap is ready, so that every pointer is foreign before.

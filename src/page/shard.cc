@@ -11,8 +11,6 @@ constinit Shard shards[kShards + 1] = {{0, LockRank::shard0},
                                        {3, LockRank::shard3},
                                        {4, LockRank::handler_shard}};
 
-HugeAdvice huge_advice;
-std::atomic<uint64_t> moved_now{0};
 
 namespace {
 
@@ -67,7 +65,6 @@ void release_large(Shard& shard, GranuleIndex first) {
   --shard.large_objects;
   ++shard.large_frees;
   shard.large_bytes -= r.bytes;
-  if (r.moved) moved_now.fetch_sub(1, std::memory_order_relaxed);
   if (r.vacated) {
     // The end of the last granule was not its, and did not go with it.
     mark_dirty(first, r.granules);

@@ -35,10 +35,6 @@ struct alignas(kCacheLine) Shard {
 };
 
 extern PM_SHARED Shard shards[kShards + 1];
-extern PM_SHARED HugeAdvice huge_advice;
-
-// Large objects whose pages came by mremap, each a kernel mapping of its own; relaxed.
-extern PM_SHARED std::atomic<uint64_t> moved_now;
 
 inline uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
 inline uint64_t shard_free(const Shard& s) { return s.extents.free_granules() + s.blocks.free_granules(); }

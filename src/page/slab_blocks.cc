@@ -1,6 +1,7 @@
 #include "page/slab_blocks.h"
 
 #include "base/check.h"
+#include "page/huge_blocks.h"
 
 namespace pm {
 namespace {
@@ -100,10 +101,13 @@ GranuleIndex SlabBlocks::release(GranuleIndex first, uint32_t granules) {
   return block * kBlockGranules;
 }
 
-GranuleIndex SlabBlocks::take_dirty(uint32_t* granules) {
+GranuleIndex SlabBlocks::take_dirty(uint32_t* granules, bool break_dense) {
   if (dirty_ == 0) return kNoGranule;
   for (unsigned n = 0; n < kBlockGranules; ++n) {
+    const bool is_dense = kBlockGranules - n <= kMostFreeInDense;
+    const uint8_t spared = is_dense && !break_dense ? kIsHugetlbfs | kIsHuge : kIsHugetlbfs;
     for (uint32_t b = lists_[n]; b != 0; b = region.block_at(b - 1).next) {
+      if (has_huge_bits(b - 1, spared)) continue;
       const uint32_t free_dirty = ~region.block_at(b - 1).used & region.block_at(b - 1).dirty;
       if (free_dirty == 0) continue;
       const auto bit = static_cast<uint32_t>(std::countr_zero(free_dirty));
@@ -113,6 +117,14 @@ GranuleIndex SlabBlocks::take_dirty(uint32_t* granules) {
     }
   }
   return kNoGranule;
+}
+
+void SlabBlocks::note_resident(uint32_t block) {
+  const BlockRecord& r = region.block_at(block);
+  const uint32_t added = ~r.used & ~r.dirty;
+  if (added == 0) return;
+  dirty_ += count(added);
+  mark_dirty(block * kBlockGranules, kBlockGranules);
 }
 
 void SlabBlocks::audit() const {

@@ -22,8 +22,11 @@ class SlabBlocks {
   // releases it as an extent), kNoGranule otherwise.
   GranuleIndex release(GranuleIndex first, uint32_t granules);
   // Takes a run of free dirty granules, as if it were allocated, so that it can be decommitted; release() it
-  // afterwards. 0 granules if there is none. Emptiest blocks first.
-  GranuleIndex take_dirty(uint32_t* granules);
+  // afterwards. kNoGranule if there is none. Emptiest blocks first; dense ones on a huge page, which that would break,
+  // only if `break_dense`; pages of hugetlbfs never.
+  GranuleIndex take_dirty(uint32_t* granules, bool break_dense);
+  // A collapse made the whole block resident: its free granules are dirty from here on.
+  void note_resident(uint32_t block);
 
   uint64_t blocks() const { return blocks_; }
   uint64_t used_granules() const { return used_; }

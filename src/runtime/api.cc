@@ -4,6 +4,7 @@
 
 #include "heap/heap.h"
 #include "os/process.h"
+#include "page/collapse.h"
 #include "poolmalloc/poolmalloc.h"
 #include "runtime/runtime.h"
 
@@ -95,6 +96,11 @@ PM_API const char* pm_mode(void) {
 }
 
 PM_API size_t pm_trim(size_t goal) { return pm::trim_heap(goal); }
+
+PM_API size_t pm_collapse(unsigned milliseconds) {
+  if (pm::heap_view.small_limit == 0) return 0;
+  return pm::page_collapse({.blocks = UINT32_MAX, .nanoseconds = uint64_t{milliseconds} * 1'000'000, .at_once = true});
+}
 
 PM_API int pm_stats_write(int fd, enum pm_format format) {
   if (format != PM_FORMAT_TEXT && format != PM_FORMAT_JSON && format != PM_FORMAT_OPENMETRICS) {

@@ -7,6 +7,7 @@
 #include "magazine/depot.h"
 #include "magazine/magazine.h"
 #include "os/process.h"
+#include "page/collapse.h"
 #include "page/page.h"
 #include "runtime/runtime.h"
 #include "slab/slab.h"
@@ -85,6 +86,16 @@ void collect_pages(Snapshot& out) {
   out.decommitted_bytes = pages.decommitted_bytes;
   out.commit_failures = pages.refusals;
   out.mappings = pages.mappings;
+  out.mapping_refusals = pages.mapping_refusals;
+  out.collapses = pages.collapses;
+  out.collapse_failures = pages.collapse_failures;
+  out.hugetlb_bytes = pages.hugetlb_bytes;
+  out.hugetlb_fallbacks = pages.hugetlb_fallbacks;
+  HugeStatistics huge;
+  huge_collect(huge);
+  out.huge_eligible_bytes = huge.eligible_bytes;
+  out.huge_bytes = huge.huge_bytes;
+  out.huge_waste_bytes = huge.waste_bytes;
   out.metadata_bytes = pages.table_bytes + slab_table_bytes() + magazine_table_bytes();
 }
 

@@ -35,9 +35,11 @@ bool start_layers() {
   }
   const PageOptions page = {.reserve_bytes = current.reserve,
                             .dirty_bytes = current.dirty_bytes,
-                            .huge = current.huge == "always" ? HugeMode::always
-                                    : current.huge == "auto" ? HugeMode::automatic
-                                                             : HugeMode::never,
+                            .huge = current.huge == "auto"       ? HugeMode::automatic
+                                    : current.huge == "always"   ? HugeMode::always
+                                    : current.huge == "collapse" ? HugeMode::collapse
+                                    : current.huge == "hugetlb"  ? HugeMode::hugetlb
+                                                                 : HugeMode::never,
                             .fit = current.fit == "first"     ? Fit::first
                                    : current.fit == "worst"   ? Fit::worst
                                    : current.fit == "address" ? Fit::address

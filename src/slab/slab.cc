@@ -176,6 +176,7 @@ struct Batch {
 void add_free_pages(GranuleIndex slab, const SizeClass& c, Batch& batch) {
   const uintptr_t base = slab_base(slab);
   const size_t page = os::page_size();
+  if (!prepare_inner_decommit(slab, c.slab_granules)) return;
   records[slab].core.each_free_run([&](uint32_t first, uint32_t end) {
     const uintptr_t start = align_up(base + size_t{first} * c.size, page);
     const uintptr_t stop =

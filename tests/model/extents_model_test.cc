@@ -40,11 +40,7 @@ bool commit(uintptr_t start, size_t bytes) {
   return in_window || kernel->commit(start, bytes);
 }
 size_t decommit(const pm::os::PageRange*, size_t) { return 0; }
-bool advise_huge(uintptr_t, size_t) { return false; }
-bool populate(uintptr_t, size_t) { return false; }
-bool move_pages(uintptr_t, uintptr_t, size_t) { return false; }
-
-constexpr pm::os::MemoryFunctions kUnmapped = {reserve, release, commit, decommit, advise_huge, populate, move_pages};
+pm::os::MemoryFunctions unmapped;
 
 Fit policy = Fit::best;
 
@@ -295,7 +291,7 @@ class Shard {
 
   void decommit_in_block(bool refused) {
     uint32_t granules = 0;
-    const GranuleIndex first = blocks_.take_dirty(&granules);
+    const GranuleIndex first = blocks_.take_dirty(&granules, false);
     HOLDS((first == kNoGranule) == (free_resident_in_blocks() == 0));
     if (first == kNoGranule) return;
     HOLDS((used_of(first) & mask_of(first, granules)) == 0);
@@ -440,7 +436,12 @@ int main(int argument_count, char** words) {
   pm::set_fit(policy);
   const model::Arguments run = model::arguments(argument_count - 1, words + 1, 1000000);
   kernel = &pm::os::memory();
-  pm::os::set_memory_functions(&kUnmapped);
+  unmapped = *kernel;
+  unmapped.reserve = reserve;
+  unmapped.release = release;
+  unmapped.commit = commit;
+  unmapped.decommit = decommit;
+  pm::os::set_memory_functions(&unmapped);
   HOLDS(region.init(0));
   // Chunks no larger than asked for, so that the shards' chunks alternate.
   region.set_strict(true);

@@ -12,9 +12,10 @@ using model::HeapOracle;
 using pm::os::MemoryFunctions;
 using pm::os::PageRange;
 
-enum class Call { reserve, commit, decommit, advise_huge, move_pages, any };
-constexpr Call kCalls[] = {Call::reserve, Call::commit, Call::decommit, Call::advise_huge, Call::move_pages, Call::any};
-constexpr const char* kNames[] = {"reserve", "commit", "decommit", "advise_huge", "move_pages", "any"};
+enum class Call { reserve, commit, decommit, advise_huge, advise_small, move_pages, any };
+constexpr Call kCalls[] = {Call::reserve,      Call::commit,     Call::decommit, Call::advise_huge,
+                           Call::advise_small, Call::move_pages, Call::any};
+constexpr const char* kNames[] = {"reserve", "commit", "decommit", "advise_huge", "advise_small", "move_pages", "any"};
 
 struct Faults {
   Call call;
@@ -45,11 +46,13 @@ size_t decommit(const PageRange* ranges, size_t count) {
 bool advise_huge(uintptr_t start, size_t bytes) {
   return !refuses(Call::advise_huge) && kernel->advise_huge(start, bytes);
 }
-bool populate(uintptr_t start, size_t bytes) { return kernel->populate(start, bytes); }
+bool advise_small(uintptr_t start, size_t bytes) {
+  return !refuses(Call::advise_small) && kernel->advise_small(start, bytes);
+}
 bool move_pages(uintptr_t from, uintptr_t to, size_t bytes) {
   return !refuses(Call::move_pages) && kernel->move_pages(from, to, bytes);
 }
-constexpr MemoryFunctions kRefusing = {reserve, release, commit, decommit, advise_huge, populate, move_pages};
+MemoryFunctions refusing;
 
 bool may_fail() { return faults.refused != 0 && !memory_is_back; }
 
@@ -267,7 +270,15 @@ bool survives(void (*attempt)(), const Faults& fault) {
   if (child == 0) {
     faults = fault;
     kernel = &pm::os::memory();
-    pm::os::set_memory_functions(&kRefusing);
+    refusing = *kernel;
+    refusing.reserve = reserve;
+    refusing.release = release;
+    refusing.commit = commit;
+    refusing.decommit = decommit;
+    refusing.advise_huge = advise_huge;
+    refusing.advise_small = advise_small;
+    refusing.move_pages = move_pages;
+    pm::os::set_memory_functions(&refusing);
     attempt();
     _exit(faults.refused != 0 ? kRefused : kNothingRefused);
   }

@@ -1,5 +1,6 @@
 #include "page/slab_blocks.h"
 
+#include "page/huge_blocks.h"
 #include "tests/unit/layers.h"
 
 namespace {
@@ -83,14 +84,76 @@ TEST_CASE("resident granules serve first, and are counted") {
     EXPECT(blocks.allocate(2, &clean) == used && !clean && blocks.dirty_granules() == 2);
     blocks.audit();
     uint32_t granules = 0;
-    const GranuleIndex dirty = blocks.take_dirty(&granules);
+    const GranuleIndex dirty = blocks.take_dirty(&granules, false);
     EXPECT(dirty == used + 2 && granules == 2 && blocks.dirty_granules() == 0);
-    EXPECT(blocks.take_dirty(&granules) == kNoGranule);
+    EXPECT(blocks.take_dirty(&granules, false) == kNoGranule);
     mark_clean(dirty, 2);
     blocks.release(dirty, 2);
     EXPECT(blocks.dirty_granules() == 0);
     EXPECT(blocks.allocate(1, &clean) != keep && clean);
     blocks.audit();
+  });
+}
+
+// All of two blocks is in use but for the dirty granules `free` of the first.
+uint32_t fill_but(SlabBlocks& blocks, std::initializer_list<uint32_t> free) {
+  start(blocks);
+  GranuleIndex first = kNoGranule;
+  for (uint32_t i = 0; i < 2 * kBlockGranules; ++i) {
+    const GranuleIndex run = take(blocks, 1);
+    first = run < first ? run : first;
+  }
+  for (const uint32_t granule : free) {
+    mark_dirty(first + granule, 1);
+    blocks.release(first + granule, 1);
+  }
+  return first / kBlockGranules;
+}
+
+TEST_CASE("a dense block on a huge page is broken on demand only") {
+  in_fresh_process([] {
+    SlabBlocks blocks;
+    const uint32_t block = fill_but(blocks, {7});
+    uint32_t granules = 0;
+    add_huge_bits(block, kIsHuge);
+    EXPECT(blocks.take_dirty(&granules, false) == kNoGranule && blocks.dirty_granules() == 1);
+    EXPECT(blocks.take_dirty(&granules, true) == block * kBlockGranules + 7 && granules == 1);
+  });
+}
+
+TEST_CASE("one that is not dense, or not huge, is broken") {
+  in_fresh_process([] {
+    SlabBlocks blocks;
+    const uint32_t block = fill_but(blocks, {7, 9});
+    uint32_t granules = 0;
+    add_huge_bits(block, kIsHuge);
+    EXPECT(blocks.take_dirty(&granules, false) == block * kBlockGranules + 7);
+    drop_huge_bits(block, kIsHuge);
+    EXPECT(blocks.take_dirty(&granules, false) == block * kBlockGranules + 9);
+  });
+}
+
+TEST_CASE("a block on a page of hugetlbfs is never broken") {
+  in_fresh_process([] {
+    SlabBlocks blocks;
+    const uint32_t block = fill_but(blocks, {7, 8, 9, 10});
+    uint32_t granules = 0;
+    add_huge_bits(block, kIsHugetlb);
+    EXPECT(blocks.take_dirty(&granules, true) == kNoGranule && blocks.dirty_granules() == 4);
+  });
+}
+
+TEST_CASE("what a collapse made resident is dirty") {
+  in_fresh_process([] {
+    SlabBlocks blocks;
+    start(blocks);
+    const GranuleIndex run = take(blocks, 16);
+    EXPECT(blocks.dirty_granules() == 0);
+    blocks.note_resident(run / kBlockGranules);
+    EXPECT(blocks.dirty_granules() == 16);
+    blocks.note_resident(run / kBlockGranules);
+    blocks.audit();
+    EXPECT(blocks.dirty_granules() == 16);
   });
 }
 

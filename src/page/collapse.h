@@ -1,0 +1,48 @@
+// Putting dense, lasting memory on huge pages (MADV_COLLAPSE), and what is known of how much lies on them.
+//
+// A huge block is collapsed when
+//   it is in use   it holds slabs and at most one of its granules is free, or it lies inside one large object;
+//   it is dense    95 % of its pages are resident, by mincore: no more than a twentieth of it is memory that nobody
+//                  touched. (That slots of its slabs are free says little: their pages stay resident either way.)
+//   it lasts       nothing in it was given back for some seconds.
+// A collapse takes 0.6 to 0.85 ms, and tens where the host has to find the memory, so it is done a few blocks at a
+// time, outside of all locks, and the clock is looked at after each.
+//
+// Thread-safe: a collapse changes no content, so the worst that a race can do is to bring back memory that was just
+// decommitted, which the shard is told of.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pm {
+
+struct CollapseBudget {
+  uint32_t blocks;       // to collapse, at most
+  uint64_t nanoseconds;  // after which no further one is begun
+  // The caller says that the heap is as it will stay: neither age nor the size of the heap is asked about.
+  bool at_once;
+};
+// Goes on where it was left by the last call, and once round the heap at most. Returns the bytes that now lie on huge
+// pages and did not before.
+size_t page_collapse(const CollapseBudget& budget);
+
+// For paths that are slow anyway and hold no lock: every so many calls, and once a second at most, page_collapse for a
+// millisecond or one block. Nothing in a signal handler that interrupted a lock.
+void collapse_now_and_then();
+
+struct CollapseCounters {
+  uint64_t done, failed;
+};
+CollapseCounters collapse_counters();
+
+struct HugeStatistics {
+  uint64_t eligible_bytes;  // in huge blocks that hold slabs or lie inside large objects
+  uint64_t huge_bytes;      // of those, on huge pages
+  uint64_t waste_bytes;     // free granules inside huge pages that are in use
+};
+// Asks the kernel where it can (os::find_huge_pages), else tells what is known of collapses. Walks the whole heap: for
+// reports. Takes the shards' locks one by one.
+void huge_collect(HugeStatistics& out);
+
+}  // namespace pm
