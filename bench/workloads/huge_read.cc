@@ -1,5 +1,5 @@
-// A gibibyte of small objects that lasts, read in random order: every read misses the caches, and on small pages the TLB
-// as well. With --sparse, nine objects in ten are freed again, scattered, and the memory that stays is what counts.
+// A gibibyte of small objects that lasts, read in random order: every read misses the caches, and on small pages the
+// TLB as well. With --sparse, nine objects in ten are freed again, scattered, and the memory that stays is what counts.
 //
 // Under poolmalloc it says at the end how much of the heap lies on huge pages (huge_share, by pm_metric_get),
 // and with --collapse it calls pm_collapse before it reads, as a program may that has built its data.

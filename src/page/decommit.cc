@@ -65,7 +65,8 @@ Holdings holdings() {
   return {free < all ? all - free : 0, dirty};
 }
 
-// Runs that are out of the shard's structures while the system works, so that a slow decommit keeps nobody else waiting.
+// Runs that are out of the shard's structures while the system works, so that a slow decommit keeps nobody else
+// waiting.
 struct Victim {
   GranuleIndex first;
   uint32_t length;
@@ -87,7 +88,9 @@ struct Victims {
     Victim& victim = all[count++];
     victim = {first, length, first, length, in_block, touches_hugetlb(first, length), false};
     if (victim.hugetlb) Hugetlb::clip(victim.from, victim.granules);
-    dirty += count_dirty(victim.from, victim.granules);
+    const uint32_t here = count_dirty(victim.from, victim.granules);
+    if (here == 0) victim.granules = 0;
+    dirty += here;
   }
 };
 

@@ -11,7 +11,6 @@ constinit Shard shards[kShards + 1] = {{0, LockRank::shard0},
                                        {3, LockRank::shard3},
                                        {4, LockRank::handler_shard}};
 
-
 namespace {
 
 // Runs that could not be released because somebody held their shard's lock: whoever comes by next releases them. Linked
@@ -66,10 +65,11 @@ void release_large(Shard& shard, GranuleIndex first) {
   ++shard.large_frees;
   shard.large_bytes -= r.bytes;
   if (r.vacated) {
-    // The end of the last granule was not its, and did not go with it.
-    mark_dirty(first, r.granules);
-    mark_clean(first, static_cast<uint32_t>(r.bytes >> kGranuleShift));
-    return shard.extents.release(first, r.granules, r.bytes % kGranuleBytes != 0);
+    // What lies behind its bytes in the last granule stayed, from whoever had that before.
+    const auto moved = static_cast<uint32_t>(r.bytes >> kGranuleShift);
+    mark_clean(first, moved);
+    mark_dirty(first + moved, r.granules - moved);
+    return shard.extents.release(first, r.granules, r.granules - moved);
   }
   // Bits that were set when it was handed out are still.
   if (r.dirty != r.granules) mark_dirty(first, r.granules);

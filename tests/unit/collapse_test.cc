@@ -227,6 +227,18 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("the same before pages inside a slab are decommitted") {
+  in_fresh_process([] {
+    script.policy = os::HugePolicy::always;
+    start(HugeMode::automatic);
+    const uint32_t block = full_block();
+    EXPECT(page_collapse(kAtOnce) == kBlockBytes);
+    EXPECT(prepare_inner_decommit(block * kBlockGranules + 2, 2));
+    EXPECT(script.small.size() == 1 && script.small[0].start == region_view.base + block * kBlockBytes);
+    EXPECT(has_huge_bits(block, kIsBarred) && !has_huge_bits(block, kIsHuge));
+  });
+}
+
 TEST_CASE("eligible and wasted bytes") {
   in_fresh_process([] {
     start();
