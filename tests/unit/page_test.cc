@@ -233,24 +233,6 @@ TEST_CASE("taking clean memory gives dirty memory back, as time allows for") {
   });
 }
 
-TEST_CASE("behind a moved object's bytes, its last granule keeps what others left there") {
-  in_fresh_process([] {
-    start_pages();
-    char* const p = large(17 * kGranuleBytes);
-    memset(p, 7, 17 * kGranuleBytes);
-    large(1);
-    EXPECT(free_at(p) == FreeLarge::done);
-    char* const q = large(16 * kGranuleBytes + 4096);
-    EXPECT(q == p);
-    void* const moved = move_large(q, 8 * kMiB);
-    EXPECT(moved != nullptr);
-    char* const r = large(17 * kGranuleBytes, kSizeStep, true);
-    for (size_t i = 0; i < 17 * kGranuleBytes; ++i) EXPECT(r[i] == 0);
-    EXPECT(r == p);
-    page_audit();
-  });
-}
-
 TEST_CASE("slab runs share huge blocks; empty blocks are extents again") {
   in_fresh_process([] {
     start_pages();
