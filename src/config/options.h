@@ -27,7 +27,7 @@ struct OptionInfo {
   OptionKind kind;
   char default_text[16];
   char allowed[40];
-  char text[232];
+  char text[256];
 };
 
 inline constexpr OptionInfo kOptionInfo[] = {

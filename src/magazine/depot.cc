@@ -4,6 +4,7 @@
 
 #include "base/index_stack.h"
 #include "os/memory.h"
+#include "page/nodes.h"
 #include "page/region.h"
 
 namespace pm {
@@ -29,9 +30,9 @@ constexpr uint64_t kMostBatches = 256 * 1024;
 
 Table<Batch> table;
 IndexStack<StdAtomic> unused;
-std::atomic<uint32_t> made{0};  // batches handed out so far; their memory is committed
-ClassDepot depots[kMaxClasses];
-std::atomic<uint64_t> held_bytes{0};  // relaxed: a bound, not an account
+std::atomic<uint32_t> made{0};              // batches handed out so far; their memory is committed
+ClassDepot depots[kMaxNodes][kMaxClasses];  // rows of nodes that there are not stay untouched
+std::atomic<uint64_t> held_bytes{0};        // relaxed: a bound, not an account
 uint64_t limit = 0;
 uint32_t most_batches = 0;
 
@@ -67,7 +68,7 @@ bool depot_init(uint64_t limit_bytes) {
   return table.reserve(most_batches);
 }
 
-bool depot_put(ClassId id, void* const* objects, size_t count) {
+bool depot_put(unsigned node, ClassId id, void* const* objects, size_t count) {
   const uint64_t bytes = count * size_class(id).size;
   if (held_bytes.load(std::memory_order_relaxed) + bytes > allowed_bytes()) return false;
   const uint32_t index = new_batch();
@@ -76,26 +77,34 @@ bool depot_put(ClassId id, void* const* objects, size_t count) {
   batch.count = static_cast<uint32_t>(count);
   for (size_t i = 0; i < count; ++i) batch.objects[i] = objects[i];
   held_bytes.fetch_add(bytes, std::memory_order_relaxed);
-  depots[id].objects.fetch_add(batch.count, std::memory_order_relaxed);
-  depots[id].batches.push(index, link_of);
+  ClassDepot& depot = depots[node][id];
+  depot.objects.fetch_add(batch.count, std::memory_order_relaxed);
+  depot.batches.push(index, link_of);
   return true;
 }
 
-size_t depot_take(ClassId id, void** out) {
-  if (depots[id].batches.empty()) return 0;
-  const uint32_t index = depots[id].batches.pop(link_of);
+size_t depot_take(unsigned node, ClassId id, void** out) {
+  ClassDepot& depot = depots[node][id];
+  if (depot.batches.empty()) return 0;
+  const uint32_t index = depot.batches.pop(link_of);
   if (index == kNoIndex) return 0;
   Batch& batch = table[index];
   const size_t count = batch.count;
   for (size_t i = 0; i < count; ++i) out[i] = batch.objects[i];
   held_bytes.fetch_sub(count * size_class(id).size, std::memory_order_relaxed);
-  depots[id].objects.fetch_sub(static_cast<uint32_t>(count), std::memory_order_relaxed);
+  depot.objects.fetch_sub(static_cast<uint32_t>(count), std::memory_order_relaxed);
   unused.push(index, link_of);
   return count;
 }
 
 uint64_t depot_bytes() { return held_bytes.load(std::memory_order_relaxed); }
-uint64_t depot_objects(ClassId id) { return depots[id].objects.load(std::memory_order_relaxed); }
+uint64_t depot_objects(ClassId id) {
+  uint64_t objects = 0;
+  for (unsigned node = 0; node < node_count(); ++node) {
+    objects += depots[node][id].objects.load(std::memory_order_relaxed);
+  }
+  return objects;
+}
 size_t depot_table_bytes() { return os::resident_bytes(table.start(), table.reserved_bytes()); }
 
 }  // namespace pm

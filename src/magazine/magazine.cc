@@ -5,6 +5,7 @@
 #include "magazine/layout.h"
 #include "magazine/rejected.h"
 #include "os/memory.h"
+#include "page/nodes.h"
 
 #if defined(POOLMALLOC_INJECT)
 extern "C" {
@@ -35,6 +36,9 @@ struct alignas(kCacheLine) Events {
   std::atomic<uint64_t> depot_hits{0};
   std::atomic<uint64_t> slab_refills{0};
   std::atomic<uint64_t> direct{0};  // objects that went past the magazines
+  // With several memory nodes only.
+  std::atomic<uint64_t> remote_refills{0};
+  std::atomic<uint64_t> remote_frees{0};
 };
 constexpr uint32_t kEventCells = 64;
 Events events[kEventCells];
@@ -43,20 +47,53 @@ void count(std::atomic<uint64_t> Events::*event, uint64_t n = 1) {
   (events[os::current_cpu() % kEventCells].*event).fetch_add(n, std::memory_order_relaxed);
 }
 
+bool is_remote(const void* p, unsigned node) { return region.node_of(region.granule_of(p)) != node; }
+
+// Gives objects of other nodes back to their slabs, so that they are used where they lie. Returns how many are left, in
+// front and in order.
+PM_COLD size_t send_home(ClassId id, void** objects, size_t n, unsigned node) {
+  void* remote[kMaxBatch];
+  size_t far = 0;
+  size_t near = 0;
+  for (size_t i = 0; i < n; ++i) {
+    void* const p = objects[i];
+    if (is_remote(p, node)) {
+      remote[far++] = p;
+    } else {
+      objects[near++] = p;
+    }
+  }
+  if (far == 0) return near;
+  count(&Events::remote_frees, far);
+  give_to_slabs(id, remote, far);
+  return near;
+}
+
 void put_away(ClassId id, void** objects, size_t n) {
-  if (n == 0 || (n == size_class(id).batch && depot_put(id, objects, n))) return;
+  const size_t batch = size_class(id).batch;
+  unsigned node = 0;
+  size_t worth_keeping = batch;
+  if (PM_UNLIKELY(node_count() > 1)) {
+    node = this_node();
+    n = send_home(id, objects, n, node);
+    worth_keeping = divide_up(batch, 2);
+  }
+  if (n == 0 || (n >= worth_keeping && n <= batch && depot_put(node, id, objects, n))) return;
   give_to_slabs(id, objects, n);
 }
 
 // Up to `wanted` objects from the depot or the slabs; the depot may give up to kMaxBatch whatever is wanted.
 size_t fetch(ClassId id, void** out, size_t wanted) {
-  const size_t from_depot = depot_take(id, out);
+  const unsigned node = this_node();
+  const size_t from_depot = depot_take(node, id, out);
   if (from_depot != 0) {
     count(&Events::depot_hits);
     return from_depot;
   }
   const size_t n = slab_allocate(id, out, wanted);
-  if (n != 0) count(&Events::slab_refills);
+  if (n == 0) return 0;
+  count(&Events::slab_refills);
+  if (PM_UNLIKELY(node_count() > 1) && is_remote(out[0], node)) count(&Events::remote_refills);
   return n;
 }
 
@@ -227,7 +264,9 @@ bool magazine_drain_all() {
   void* objects[kMaxBatch];
   for (unsigned c = 1; c < class_table->count; ++c) {
     const auto id = static_cast<ClassId>(c);
-    while (const size_t n = depot_take(id, objects)) give_to_slabs(id, objects, n);
+    for (unsigned node = 0; node < node_count(); ++node) {
+      while (const size_t n = depot_take(node, id, objects)) give_to_slabs(id, objects, n);
+    }
   }
   return all;
 }
@@ -272,6 +311,8 @@ MagazineCounters magazine_counters() {
     out.depot_hits += cell.depot_hits.load(std::memory_order_relaxed);
     out.slab_refills += cell.slab_refills.load(std::memory_order_relaxed);
     out.direct += cell.direct.load(std::memory_order_relaxed);
+    out.remote_refills += cell.remote_refills.load(std::memory_order_relaxed);
+    out.remote_frees += cell.remote_frees.load(std::memory_order_relaxed);
   }
   return out;
 }

@@ -88,7 +88,7 @@ struct MagazineClassStatistics {
 };
 void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]);
 struct MagazineCounters {
-  uint64_t grows, shrinks, drains, refills, flushes, depot_hits, slab_refills, direct;
+  uint64_t grows, shrinks, drains, refills, flushes, depot_hits, slab_refills, direct, remote_refills, remote_frees;
 };
 MagazineCounters magazine_counters();
 size_t magazine_table_bytes();

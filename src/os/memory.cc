@@ -1,6 +1,7 @@
 #include "os/memory.h"
 
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -145,6 +146,13 @@ bool kernel_replace(uintptr_t start, size_t bytes) {
   return map_at(start, bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE);
 }
 
+bool kernel_bind(uintptr_t start, size_t bytes, NodePolicy policy, const NodeMask& nodes) {
+  const int mode = policy == NodePolicy::interleave ? MPOL_INTERLEAVE : MPOL_PREFERRED;
+  // The kernel takes one bit less than it is told.
+  return !failed(raw_syscall(SYS_mbind, static_cast<long>(start), static_cast<long>(bytes), mode, argument(nodes.words),
+                             NodeMask::kNodes + 1, 0));
+}
+
 constexpr MemoryFunctions kKernel = {.reserve = kernel_reserve,
                                      .release = kernel_release,
                                      .commit = kernel_commit,
@@ -159,7 +167,8 @@ constexpr MemoryFunctions kKernel = {.reserve = kernel_reserve,
                                      .resident = resident_bytes,
                                      .huge_policy = huge_policy,
                                      .max_map_count = max_map_count,
-                                     .count_mappings = count_mappings};
+                                     .count_mappings = count_mappings,
+                                     .bind = kernel_bind};
 const MemoryFunctions* replaced = nullptr;
 
 }  // namespace

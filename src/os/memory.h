@@ -27,6 +27,18 @@ enum class Collapse : uint8_t {
   unsuitable,  // never like this: an old kernel, a mapping that ends inside, or advice against it
 };
 
+// A set of memory nodes, by the kernel's numbers.
+struct NodeMask {
+  static constexpr unsigned kNodes = 1024;  // no kernel is built for more
+  uint64_t words[kNodes / 64];
+
+  void add(unsigned node) { words[node / 64] |= uint64_t{1} << (node % 64); }
+  bool has(unsigned node) const { return node < kNodes && (words[node / 64] >> (node % 64) & 1) != 0; }
+};
+
+// Where fresh pages come from: the one node if it has room, or all in turn, page by page.
+enum class NodePolicy : uint8_t { preferred, interleave };
+
 struct MemoryFunctions {
   // Reserves `bytes` at exactly `hint` (nothing there may be replaced), or anywhere if hint is 0. nullptr if refused.
   void* (*reserve)(uintptr_t hint, size_t bytes);
@@ -59,6 +71,8 @@ struct MemoryFunctions {
   HugePolicy (*huge_policy)();
   uint64_t (*max_map_count)();
   uint64_t (*count_mappings)();
+  // Says where the pages of the range shall come from when they are touched.
+  bool (*bind)(uintptr_t start, size_t bytes, NodePolicy policy, const NodeMask& nodes);
 };
 
 const MemoryFunctions& memory();

@@ -52,8 +52,8 @@ Place walk(Place at, GranuleIndex end, Use use) {
   const auto go_to = [&at](GranuleIndex head) { at = {head, static_cast<uint32_t>(divide_up(head, kBlockGranules))}; };
   // Not mapped, or a file's.
   const uint8_t owner = region.block(at.head).owner.load(std::memory_order_acquire);
-  if (owner == 0 || owner > kShards + 1) {
-    go_to(static_cast<GranuleIndex>(align_down(at.head, kBlockGranules)) + kBlockGranules);
+  if (owner == 0 || owner > kMaxShards) {
+    go_to(region.next_used(static_cast<GranuleIndex>(align_down(at.head, kBlockGranules)) + kBlockGranules));
     return at;
   }
   Shard& shard = owner_of(at.head);
@@ -221,10 +221,7 @@ CollapseCounters collapse_counters() {
 namespace {
 
 // Sets the bit of the blocks that the kernel says are huge, and drops it from the others.
-void refresh() {
-  const GranuleIndex first = region.first_granule();
-  const GranuleIndex end = region.end_granule();
-  if (end <= first) return;
+void refresh(GranuleIndex first, GranuleIndex end) {
   uint32_t next = first / kBlockGranules;  // the first block nothing was told of
   const bool works = os::find_huge_pages(
       address_of(region.address(first)), size_t{end - first} << kGranuleShift,
@@ -243,7 +240,7 @@ void refresh() {
 
 void huge_collect(HugeStatistics& out) {
   out = {};
-  refresh();
+  region.each_used(refresh);
   const GranuleIndex end = region.end_granule();
   for (Place at = {region.first_granule(), region.first_granule() / kBlockGranules}; at.head < end;) {
     at = walk(at, end, [&](Place place, uint32_t behind, ExtentState state) {

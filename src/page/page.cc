@@ -17,16 +17,18 @@ bool page_init(const PageOptions& options) {
   return region.init(options.reserve_bytes);
 }
 
-GranuleIndex allocate_slab_run(uint32_t granules, bool* clean) {
+GranuleIndex allocate_slab_run(uint32_t granules, bool* clean, Placement placement) {
   collapse_now_and_then();
-  return find_memory(kBlockGranules, [&](Shard& shard) {
+  const auto attempt = [&](Shard& shard) {
     const GranuleIndex run = shard.blocks.allocate(granules, clean);
     if (run != kNoGranule) return run;
     const GranuleIndex block = shard.extents.allocate(kBlockGranules, kBlockGranules);
     if (block == kNoGranule) return kNoGranule;
     shard.blocks.add(block);
     return shard.blocks.allocate(granules, clean);
-  });
+  };
+  if (placement == Placement::local) return find_on(this_node(), kBlockGranules, Growth::if_room, attempt);
+  return find_memory(kBlockGranules, attempt);
 }
 
 void release_slab_run(GranuleIndex first, uint32_t granules) {
@@ -92,6 +94,11 @@ void page_collect(PageStatistics& out) {
   const CollapseCounters collapses = collapse_counters();
   out.collapses = collapses.done;
   out.collapse_failures = collapses.failed;
+  const NodeCounters nodes = node_counters();
+  out.nodes = node_count();
+  out.node_fallbacks = nodes.fallbacks;
+  out.bound_bytes = nodes.bound_bytes;
+  out.bind_failures = nodes.bind_failures;
 }
 
 void page_audit() {
@@ -102,21 +109,53 @@ void page_audit() {
   }
 }
 
+namespace {
+
+// The nodes whose shards before_fork locked; touched by the thread that holds their locks only.
+unsigned locked_nodes = 0;
+
+// In the order of their ranks: the first of every node, then the second of every node.
+void lock_shards(unsigned nodes) {
+  for (unsigned home = 0; home < kShards; ++home) {
+    for (unsigned node = 0; node < nodes; ++node) shards[shard_id(node, home)].lock.lock_for_fork();
+  }
+}
+
+void unlock_shards(unsigned nodes) {
+  for (unsigned home = kShards; home-- > 0;) {
+    for (unsigned node = 0; node < nodes; ++node) shards[shard_id(node, home)].lock.unlock();
+  }
+}
+
+}  // namespace
+
 void page_before_fork() {
-  for (unsigned i = 0; i < kShards; ++i) shards[i].lock.lock();
-  region.lock().lock();
+  for (;;) {
+    const unsigned nodes = node_count();
+    lock_shards(nodes);
+    region.lock().lock();
+    // The number of nodes changes under the region's lock, once in the life of a process.
+    if (nodes == node_count()) {
+      locked_nodes = nodes;
+      break;
+    }
+    region.lock().unlock();
+    unlock_shards(nodes);
+  }
   shards[kHandlerShard].lock.lock();
 }
 
 void page_after_fork_parent() {
+  const unsigned nodes = locked_nodes;
   shards[kHandlerShard].lock.unlock();
   region.lock().unlock();
-  for (unsigned i = 0; i < kShards; ++i) shards[i].lock.unlock();
+  unlock_shards(nodes);
 }
 
 void page_after_fork_child(bool interrupted) {
   region.lock().reset_in_child(interrupted);
   for (Shard& shard : shards) shard.lock.reset_in_child(interrupted);
+  nodes_after_fork_child();
 }
 
 }  // namespace pm

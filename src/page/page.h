@@ -19,6 +19,7 @@
 
 #include "page/extents.h"
 #include "page/huge_advice.h"
+#include "page/nodes.h"
 #include "page/region.h"
 
 namespace pm {
@@ -30,12 +31,15 @@ struct PageOptions {
   Fit fit = Fit::best;
 };
 
-// False if the system refuses even a small region.
+// False if the system refuses even a small region. nodes_init is called apart: a wrong node stops nothing.
 bool page_init(const PageOptions& options);
+
+// With several nodes: on the thread's own or not at all, or on another if its own has no more.
+enum class Placement : uint8_t { local, anywhere };
 
 // A run of `granules` (a power of two, at most a huge block) aligned to its length, or kNoGranule. `clean` as in
 // Extents.
-GranuleIndex allocate_slab_run(uint32_t granules, bool* clean);
+GranuleIndex allocate_slab_run(uint32_t granules, bool* clean, Placement placement = Placement::anywhere);
 void release_slab_run(GranuleIndex first, uint32_t granules);
 
 // A large object: its bytes rounded up to pages, aligned to `alignment` (a power of two up to kMaxAlignment, at least a
@@ -80,6 +84,7 @@ struct PageStatistics {
   uint64_t largest_free_bytes, free_extent_bytes, fragmentation_permille;
   uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;
   uint64_t mapping_refusals, collapses, collapse_failures, hugetlb_bytes, hugetlb_fallbacks;
+  uint64_t nodes, node_fallbacks, bound_bytes, bind_failures;
 };
 void page_collect(PageStatistics& out);
 // Debug: every structure of every shard. Takes the locks.

@@ -2,6 +2,7 @@
 
 #include "os/process.h"
 #include "page/hugetlb.h"
+#include "page/nodes.h"
 
 namespace pm {
 namespace {
@@ -14,6 +15,8 @@ constexpr uint64_t kOffsetPlaces = 4 * 1024;   // huge blocks: the heap's first 
 constexpr uint64_t kSmallestWindow = 64 * kMiB;
 constexpr uint64_t kLargestWindow = uint64_t{16} << 40;
 constexpr unsigned kMapTries = 64;
+// A node's range shorter than this is not worth a division.
+constexpr uint32_t kSmallestRange = 128 * kMiB >> kGranuleShift;
 
 uint64_t choose_window(uint64_t wanted) {
   if (wanted == 0) {
@@ -50,7 +53,10 @@ bool Region::init(uint64_t wanted_bytes) {
     window_ = granules;
     region_view.base = kLowestWindow + (seed % kWindowPlaces) * kGiB;
     region_view.page_map = page_map_.data();
-    first_ = top_ = static_cast<GranuleIndex>(offset_blocks * kBlockGranules);
+    first_ = static_cast<GranuleIndex>(offset_blocks * kBlockGranules);
+    ranges_[0].first = first_;
+    ranges_[0].top = first_;
+    ranges_[0].end = window_;
     return true;
   }
   return false;
@@ -75,29 +81,49 @@ uint32_t Region::chunk_granules(uint32_t wanted) const {
   return needed > step ? needed : step;
 }
 
-bool Region::claim(uint32_t granules, Chunk& chunk) {
-  LockGuard guard(lock_);
+bool Region::claim_in(Range& range, uint32_t granules, Chunk& chunk) {
   for (unsigned i = 0; i < returned_count_; ++i) {
-    if (returned_[i].granules < granules) continue;
-    chunk = {returned_[i].first, granules};
-    returned_[i].first += granules;
-    returned_[i].granules -= granules;
-    if (returned_[i].granules == 0) returned_[i] = returned_[--returned_count_];
+    Chunk& returned = returned_[i];
+    if (returned.granules < granules || returned.first < range.first || returned.first >= range.end) continue;
+    chunk = {returned.first, granules};
+    returned.first += granules;
+    returned.granules -= granules;
+    if (returned.granules == 0) returned = returned_[--returned_count_];
     return true;
   }
-  if (window_ - top_ < granules) return false;
-  chunk = {top_, granules};
-  top_ += granules;
+  const GranuleIndex top = range.top;
+  if (range.end - top < granules) return false;
+  chunk = {top, granules};
+  range.top = top + granules;
   return true;
+}
+
+bool Region::claim(uint32_t granules, unsigned node, bool generous, Chunk& chunk) {
+  LockGuard guard(lock_);
+  return claim_in(ranges_[node], granules, chunk) || (!generous && claim_in(ranges_[kShared], granules, chunk));
+}
+
+// For memory that belongs to no node: what all share, while there is such a part.
+bool Region::claim_shared(uint32_t granules, Chunk& chunk) {
+  LockGuard guard(lock_);
+  return claim_in(ranges_[kShared], granules, chunk) || claim_in(ranges_[0], granules, chunk);
+}
+
+Region::Range& Region::range_of(GranuleIndex g) {
+  unsigned node = 0;
+  while (node < kShared && (g < ranges_[node].first || g >= ranges_[node].end)) ++node;
+  return ranges_[node];
 }
 
 void Region::give_back(const Chunk& chunk) {
   LockGuard guard(lock_);
+  Range& range = range_of(chunk.first);
   Chunk whole = chunk;
   for (unsigned i = 0; i < returned_count_;) {
     const Chunk& other = returned_[i];
     const bool before = other.first + other.granules == whole.first;
-    if (!before && whole.first + whole.granules != other.first) {
+    const bool touches = before || whole.first + whole.granules == other.first;
+    if (!touches || other.first < range.first || other.first >= range.end) {
       ++i;
       continue;
     }
@@ -106,8 +132,8 @@ void Region::give_back(const Chunk& chunk) {
     returned_[i] = returned_[--returned_count_];
     i = 0;  // what has grown may touch one that was passed
   }
-  if (whole.first + whole.granules == top_) {
-    top_ = whole.first;
+  if (whole.first + whole.granules == range.top) {
+    range.top = whole.first;
     return;
   }
   if (returned_count_ < kMaxReturned) {
@@ -121,14 +147,39 @@ void Region::give_back(const Chunk& chunk) {
   *shortest = whole;
 }
 
-bool Region::map(const Chunk& chunk) {
+bool Region::divide(unsigned nodes) {
+  LockGuard guard(lock_);
+  const GranuleIndex from = ranges_[0].top;
+  const auto length = static_cast<uint32_t>(align_down((window_ - from) / 2 / nodes, kBlockGranules));
+  if (nodes < 2 || nodes > kMaxNodes || node_ranges_ != 0 || length < kSmallestRange) return false;
+  ranges_[0].end = from + length;
+  for (unsigned node = 1; node < nodes; ++node) {
+    ranges_[node].first = ranges_[node].top = from + node * length;
+    ranges_[node].end = from + (node + 1) * length;
+  }
+  ranges_[kShared].first = ranges_[kShared].top = from + nodes * length;
+  ranges_[kShared].end = window_;
+  divided_from_ = from;
+  node_ranges_ = nodes;
+  // Release pairs with node_of() and node_count(). Under the lock, so that a fork handler that holds it knows how many
+  // shards there are.
+  range_granules_.store(length, std::memory_order_release);
+  nodes::count.store(nodes, std::memory_order_release);
+  return true;
+}
+
+bool Region::map(const Chunk& chunk, unsigned node) {
   if (!extents_.commit(chunk.first, chunk.granules)) return false;
   const uintptr_t start = address_of(address(chunk.first));
   const size_t bytes = size_t{chunk.granules} << kGranuleShift;
   if (os::memory().reserve(start, bytes) == nullptr) return false;
-  if (hugetlb_pages.map(chunk.first, chunk.granules) || os::memory().commit(start, bytes)) return true;
-  os::memory().release(start, bytes);
-  return false;
+  if (hugetlb_pages.map(chunk.first, chunk.granules)) return true;
+  if (!os::memory().commit(start, bytes)) {
+    os::memory().release(start, bytes);
+    return false;
+  }
+  bind_fresh(start, bytes, node);
+  return true;
 }
 
 void Region::publish(const Chunk& chunk, uint8_t owner) {
@@ -148,7 +199,7 @@ Region::Chunk Region::adopt(uint32_t granules, uint8_t owner) {
   const size_t bytes = size_t{needed} << kGranuleShift;
   for (unsigned attempt = 0; attempt < kMapTries; ++attempt) {
     Chunk chunk = {0, 0};
-    if (!claim(needed, chunk)) break;
+    if (!claim_shared(needed, chunk)) break;
     const uintptr_t start = address_of(address(chunk.first));
     if (extents_.commit(chunk.first, needed) && os::memory().reserve(start, bytes) != nullptr) {
       publish(chunk, owner);
@@ -176,17 +227,18 @@ void Region::abandon(const Chunk& chunk) {
 
 Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
   const auto needed = static_cast<uint32_t>(align_up(granules, kBlockGranules));
+  const unsigned node = node_of_shard(shard);
   Chunk chunk = {0, 0};
   bool mapped = false;
   // Ask for a generous chunk, then for what is needed. A place that cannot be mapped may be somebody else's mapping in
   // our window: step over it. Address space or memory that is used up fails at every place, hence few tries.
   for (unsigned attempt = 0; attempt < kMapTries && !mapped; ++attempt) {
     const uint32_t size = attempt == 0 ? chunk_granules(granules) : needed;
-    if (!claim(size, chunk)) {
-      if (attempt == 0) continue;  // the window's end is near: try what is needed
+    if (!claim(size, node, attempt == 0, chunk)) {
+      if (attempt == 0) continue;  // the range's end is near: try what is needed
       break;
     }
-    mapped = map(chunk);
+    mapped = map(chunk, node);
     if (mapped) break;
     if (attempt == 0 || !os::is_mapped(address_of(address(chunk.first)), size_t{chunk.granules} << kGranuleShift)) {
       give_back(chunk);

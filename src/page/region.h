@@ -6,6 +6,10 @@
 // what is mapped, and neighbouring chunks merge into one kernel mapping. A foreign mapping that happens to lie in the
 // window is stepped over: its granules keep class 0 and state `none`.
 //
+// Where the heap tells several memory nodes apart (page/nodes.h), what is left of the window is divided: half of it
+// into a range for each node, so that the address tells the node and chunks of a node lie side by side, and half for
+// whoever has used up its own. Memory claimed before belongs to node 0.
+//
 // Tables, all indexed by granule (or huge block):
 //   page map  one byte: the size class of the slab that covers the granule, or 0. Written by whoever owns the granules,
 //             read by every free; a pointer that its thread legally holds names a granule whose byte was published
@@ -21,6 +25,7 @@
 
 #include "base/lock.h"
 #include "page/granule.h"
+#include "page/shard_id.h"
 #include "page/table.h"
 
 namespace pm {
@@ -82,8 +87,8 @@ class Region {
   // Reserves the tables. `wanted_bytes` is the size of the window, 0 to choose. False if even a small one is refused.
   bool init(uint64_t wanted_bytes);
 
-  // Maps at least `granules` (a multiple of a huge block is taken) for `shard`: returns the first granule and the
-  // number mapped, or 0 granules if memory or the window is used up. No lock is held across the system calls.
+  // Maps at least `granules` (a multiple of a huge block is taken) for `shard`, on its node: returns the first granule
+  // and the number mapped, or 0 granules if memory or the window is used up. No lock is held across the system calls.
   struct Chunk {
     GranuleIndex first;
     uint32_t granules;
@@ -95,6 +100,40 @@ class Region {
   Chunk adopt(uint32_t granules, uint8_t owner);
   // Unmaps an adopted range and gives the claim back. Until it serves again, its owner is kAbandonedOwner.
   void abandon(const Chunk& chunk);
+
+  // Divides the rest of the window between `nodes` nodes and publishes their number as node_count(). False, and nothing
+  // changed, if too little is left. Once.
+  bool divide(unsigned nodes);
+
+  // The node that a granule of ours belongs to.
+  unsigned node_of(GranuleIndex g) const {
+    // Acquire pairs with the release in divide().
+    const uint32_t length = range_granules_.load(std::memory_order_acquire);
+    if (length == 0 || g < divided_from_ + length) return 0;
+    const uint32_t node = (g - divided_from_) / length;
+    if (node < node_ranges_) return node;
+    return node_of_shard(block(g).owner.load(std::memory_order_acquire) - 1U);
+  }
+
+  // Calls use(first, end) for the parts of the window that chunks were claimed in.
+  template <typename Use>
+  void each_used(Use use) const {
+    // Relaxed: a walk sees the chunks whose objects its thread knows of.
+    for (const Range& range : ranges_) {
+      const GranuleIndex first = range.first.load(std::memory_order_relaxed);
+      const GranuleIndex top = range.top.load(std::memory_order_relaxed);
+      if (top > first) use(first, top);
+    }
+  }
+  // The first granule from `g` on that each_used would name, or the end.
+  GranuleIndex next_used(GranuleIndex g) const {
+    GranuleIndex found = end_granule();
+    each_used([&](GranuleIndex first, GranuleIndex top) {
+      const GranuleIndex start = g > first ? g : first;
+      if (start < top && start < found) found = start;
+    });
+    return found;
+  }
 
   ExtentRecord& extent(GranuleIndex g) const { return extents_[g]; }
   BlockRecord& block(GranuleIndex g) const { return blocks_[g / kBlockGranules]; }
@@ -111,7 +150,7 @@ class Region {
   bool contains(const void* p) const { return address_of(p) - region_view.base < view_limit(); }
   size_t view_limit() const { return __atomic_load_n(&region_view.limit, __ATOMIC_RELAXED); }
 
-  // The first granule ever handed out, and one past the last.
+  // The first granule ever handed out, and one past the last; between them are holes where the window is divided.
   GranuleIndex first_granule() const { return first_; }
   GranuleIndex end_granule() const { return static_cast<GranuleIndex>(view_limit() >> kGranuleShift); }
   uint32_t window_granules() const { return window_; }
@@ -130,10 +169,20 @@ class Region {
   Lock& lock() { return lock_; }
 
  private:
-  bool claim(uint32_t granules, Chunk& chunk);
+  // A part of the window that is handed out from its start upward. Guarded by lock_; each_used looks without.
+  struct Range {
+    std::atomic<GranuleIndex> first{0};
+    std::atomic<GranuleIndex> top{0};  // next granule never claimed
+    GranuleIndex end = 0;
+  };
+
+  bool claim(uint32_t granules, unsigned node, bool generous, Chunk& chunk);
+  bool claim_in(Range& range, uint32_t granules, Chunk& chunk);
+  bool claim_shared(uint32_t granules, Chunk& chunk);
+  Range& range_of(GranuleIndex g);
   void publish(const Chunk& chunk, uint8_t owner);
   void give_back(const Chunk& chunk);
-  bool map(const Chunk& chunk);
+  bool map(const Chunk& chunk, unsigned node);
   uint32_t chunk_granules(uint32_t wanted) const;
   bool is_strict() const;
 
@@ -143,7 +192,13 @@ class Region {
   Table<uint8_t> page_map_;
   uint32_t window_ = 0;
   GranuleIndex first_ = 0;
-  GranuleIndex top_ = 0;  // next granule never claimed; guarded by lock_
+  // One for each node, and what all share in the end. Until the window is divided, all of it is the first one's.
+  static constexpr unsigned kShared = kMaxNodes;
+  Range ranges_[kMaxNodes + 1];
+  // Written once by divide().
+  GranuleIndex divided_from_ = 0;
+  uint32_t node_ranges_ = 0;
+  std::atomic<uint32_t> range_granules_{0};  // 0 while the window is one
   // Claims that were given back while a later one stands: their mapping was refused, or they were abandoned. Neighbours
   // are merged; should there ever be more than the table holds, the shortest is forgotten. Guarded by lock_.
   static constexpr unsigned kMaxReturned = 32;

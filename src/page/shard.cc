@@ -5,11 +5,7 @@
 
 namespace pm {
 
-constinit Shard shards[kShards + 1] = {{0, LockRank::shard0},
-                                       {1, LockRank::shard1},
-                                       {2, LockRank::shard2},
-                                       {3, LockRank::shard3},
-                                       {4, LockRank::handler_shard}};
+constinit ShardTable shards;
 
 namespace {
 
@@ -38,18 +34,19 @@ void note_collision() {
   if (n < kShards && seen >= n * kCollisionsPerHome) homes.store(n + 1, std::memory_order_relaxed);
 }
 
-Shard& lock_some(uint32_t home) {
+Shard& lock_some(unsigned node, uint32_t home) {
   constexpr unsigned kSpins = 64;
+  Shard* const of_node = &shards[shard_id(node, 0)];
   for (unsigned spins = 0; spins < kSpins; ++spins) {
-    if (shards[home].lock.try_lock()) return shards[home];
+    if (of_node[home].lock.try_lock()) return of_node[home];
     os::pause_cpu();
   }
   for (uint32_t i = 1; i < kShards; ++i) {
-    Shard& other = shards[(home + i) % kShards];
+    Shard& other = of_node[(home + i) % kShards];
     if (other.lock.try_lock()) return other;
   }
-  shards[home].lock.lock();
-  return shards[home];
+  of_node[home].lock.lock();
+  return of_node[home];
 }
 
 void release_run(Shard& shard, GranuleIndex first, uint32_t granules) {

@@ -1,24 +1,31 @@
 // Shards: the region's free memory, divided so that threads do not queue on one lock.
 //
-// Internal to the page layer. A shard has a lock, free extents and slab blocks; a huge block belongs to one shard for
-// ever.
+// Internal to the page layer. A shard has a lock, free extents and slab blocks, all of one memory node; a huge block
+// belongs to one shard for ever.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <utility>
 
 #include "base/lock.h"
 #include "page/huge_advice.h"
+#include "page/nodes.h"
 #include "page/slab_blocks.h"
 
 namespace pm {
 
-// Shards that threads share, and one more for signal handlers that interrupted a thread inside a shard's lock.
-constexpr unsigned kShards = 4;
-constexpr unsigned kHandlerShard = kShards;
-
 struct alignas(kCacheLine) Shard {
-  constexpr Shard(uint8_t number, LockRank rank) : lock(rank), id(number), extents(number) {}
+  constexpr explicit Shard(unsigned number)
+      : lock(rank_of(number)), id(static_cast<uint8_t>(number)), extents(static_cast<uint8_t>(number)) {}
+
+  // Nodes share ranks: no thread holds two shards' locks but the fork handler, and a signal handler that takes another
+  // node's lock for the one its thread holds merely goes on to the next.
+  static constexpr LockRank rank_of(unsigned number) {
+    if (number == kHandlerShard) return LockRank::handler_shard;
+    const unsigned home = number < kHandlerShard ? number : (number - 1) % kShards;
+    return static_cast<LockRank>(static_cast<unsigned>(LockRank::shard0) + home);
+  }
 
   Lock lock;
   const uint8_t id;
@@ -34,7 +41,22 @@ struct alignas(kCacheLine) Shard {
   std::atomic<uint64_t> dirty_hint{0};
 };
 
-extern PM_SHARED Shard shards[kShards + 1];
+class ShardTable {
+ public:
+  constexpr ShardTable() : ShardTable(std::make_index_sequence<kMaxShards>()) {}
+  Shard& operator[](unsigned id) { return table_[id]; }
+  // Those of the nodes in use; the others were never touched.
+  Shard* begin() { return table_; }
+  Shard* end() { return table_ + shards_of(node_count()); }
+
+ private:
+  template <size_t... kIds>
+  constexpr explicit ShardTable(std::index_sequence<kIds...>) : table_{Shard(kIds)...} {}
+
+  Shard table_[kMaxShards];
+};
+
+extern PM_SHARED ShardTable shards;
 
 inline uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
 inline uint64_t shard_free(const Shard& s) { return s.extents.free_granules() + s.blocks.free_granules(); }
@@ -60,7 +82,8 @@ class ShardGuard {
 
 inline Shard& owner_of(GranuleIndex g) { return shards[region.block(g).owner.load(std::memory_order_acquire) - 1]; }
 
-// Where this thread looks first, and what it says when that was busy: more homes come into use as threads collide.
+// Which of its node's shards this thread looks in first, and what it says when that was busy: more homes come into use
+// as threads collide.
 uint32_t home_shard();
 void note_collision();
 
@@ -80,11 +103,13 @@ void make_room_for(uint32_t granules);
 // After granules that are not resident have been handed out.
 void note_fresh();
 
-// Finds memory in a shard by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if it has none.
+// Finds memory in a shard of the node by `attempt(shard)`, which runs under the shard's lock and returns kNoGranule if
+// it has none.
 template <typename Attempt>
-GranuleIndex try_shards(uint32_t home, Attempt attempt) {
+PM_HOT GranuleIndex try_shards(unsigned node, uint32_t home, Attempt attempt) {
+  Shard* const of_node = &shards[shard_id(node, 0)];
   for (uint32_t i = 0; i < kShards; ++i) {
-    Shard& shard = shards[(home + i) % kShards];
+    Shard& shard = of_node[(home + i) % kShards];
     if (!shard.lock.try_lock()) {
       if (i == 0) note_collision();
       continue;
@@ -102,19 +127,18 @@ GranuleIndex try_locked(Shard& shard, Attempt attempt) {
   return attempt(shard);
 }
 
-// Locks home, or after a short spin any shard that is not busy: who holds home may have lost its CPU. Waits for home if
-// all are.
-Shard& lock_some(uint32_t home);
+// Locks home, or after a short spin any shard of the node that is not busy: who holds home may have lost its CPU. Waits
+// for home if all are.
+Shard& lock_some(unsigned node, uint32_t home);
 
-// Home first, then any shard that is not busy, then home again, or another while it stays busy, then by growing that
-// one. A handler inside a lock waits for nothing but the handlers' shard, which only handlers hold, and those never
-// wait for anything else.
+// Whether a node may grow beyond what it has free.
+enum class Growth : uint8_t { if_room, always };
+
+// On one node where no shard had any at once: home again, or another while it stays busy, then by growing that one. A
+// handler inside a lock waits for nothing but the handlers' shard, which only handlers hold, and those never wait for
+// anything else.
 template <typename Attempt>
-GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
-  const uint32_t home = home_shard();
-  GranuleIndex found = try_shards(home, attempt);
-  settle_deferred();
-  if (found != kNoGranule) return found;
+PM_COLD GranuleIndex find_by_growing(unsigned node, uint32_t granules, Growth growth, Attempt attempt) {
   const bool handler = inside_lock();
   Shard& handlers = shards[kHandlerShard];
   if (handler && (handlers.lock.held_by_this_thread() || region.lock().held_by_this_thread())) return kNoGranule;
@@ -123,13 +147,18 @@ GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
   } else {
     make_room_for(granules);
   }
-  Shard& shard = handler ? handlers : lock_some(home);
+  Shard& shard = handler ? handlers : lock_some(node, home_shard());
+  GranuleIndex found;
   {
     // Another thread may have freed or grown meanwhile.
     const ShardGuard guard(shard, true);
     found = attempt(shard);
   }
   if (found != kNoGranule) return found;
+  if (!handler) {
+    if (growth == Growth::if_room && !node_has_room(node, size_t{granules} << kGranuleShift)) return kNoGranule;
+    learn_nodes_if_due(region.committed_bytes());
+  }
   const Region::Chunk chunk = region.grow(granules, shard.id);
   if (chunk.granules == 0) return kNoGranule;
   huge_advice.advise(address_of(region.address(chunk.first)), size_t{chunk.granules} << kGranuleShift,
@@ -138,6 +167,39 @@ GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
     grown.extents.release(chunk.first, chunk.granules);
     return attempt(grown);
   });
+}
+
+// Home first, then any shard of the node that is not busy, then by growth.
+template <typename Attempt>
+GranuleIndex find_on(unsigned node, uint32_t granules, Growth growth, Attempt attempt) {
+  const GranuleIndex found = try_shards(node, home_shard(), attempt);
+  settle_deferred();
+  return PM_LIKELY(found != kNoGranule) ? found : find_by_growing(node, granules, growth, attempt);
+}
+
+// The thread's node has nothing at hand. What it cannot grow by is looked for on the others, the nearest first; with
+// all of them full the kernel may still find pages, by dropping its caches.
+template <typename Attempt>
+PM_COLD GranuleIndex find_slowly(unsigned node, uint32_t granules, Attempt attempt) {
+  const GranuleIndex grown = find_by_growing(node, granules, Growth::if_room, attempt);
+  if (grown != kNoGranule || node_count() == 1) return grown;
+  for (const Growth growth : {Growth::if_room, Growth::always}) {
+    for (unsigned i = growth == Growth::if_room ? 1 : 0; i < node_count(); ++i) {
+      const GranuleIndex found = find_on(fallback_node(node, i), granules, growth, attempt);
+      if (found == kNoGranule) continue;
+      if (i != 0) count_fallback();
+      return found;
+    }
+  }
+  return kNoGranule;
+}
+
+template <typename Attempt>
+GranuleIndex find_memory(uint32_t granules, Attempt attempt) {
+  const unsigned node = this_node();
+  const GranuleIndex found = try_shards(node, home_shard(), attempt);
+  settle_deferred();
+  return PM_LIKELY(found != kNoGranule) ? found : find_slowly(node, granules, attempt);
 }
 
 }  // namespace pm

@@ -96,6 +96,10 @@ void collect_pages(Snapshot& out) {
   out.huge_eligible_bytes = huge.eligible_bytes;
   out.huge_bytes = huge.huge_bytes;
   out.huge_waste_bytes = huge.waste_bytes;
+  out.nodes = pages.nodes;
+  out.bound_bytes = pages.bound_bytes;
+  out.bind_failures = pages.bind_failures;
+  out.node_fallbacks = pages.node_fallbacks;
   out.metadata_bytes = pages.table_bytes + slab_table_bytes() + magazine_table_bytes();
 }
 
@@ -146,6 +150,8 @@ void collect(Snapshot& out) {
   out.magazine_grows = magazine.grows;
   out.magazine_shrinks = magazine.shrinks;
   out.cpu_drains = magazine.drains;
+  out.remote_refills = magazine.remote_refills;
+  out.remote_frees = magazine.remote_frees;
   const SlabCounters slab = slab_counters();
   out.slabs_created = slab.created;
   out.slabs_released = slab.released;

@@ -7,6 +7,7 @@
 #include "magazine/magazine.h"
 #include "os/libc.h"
 #include "os/process.h"
+#include "page/nodes.h"
 #include "page/page.h"
 #include "runtime/runtime.h"
 #include "slab/slab.h"
@@ -29,7 +30,31 @@ void say_active(TextWriter& out, const char* mode) {
   out.flush();
 }
 
-bool start_layers() {
+// POOLMALLOC_NUMA_NODE as a number; -1 for none, and for what is no number, with a line that says so.
+int preferred_node(TextWriter& out) {
+  if (current.numa_node[0] == 0) return -1;
+  int node = 0;
+  const char* p = current.numa_node;
+  for (; *p >= '0' && *p <= '9' && node < 100000; ++p) node = node * 10 + (*p - '0');
+  if (*p == 0) return node;
+  out.text("poolmalloc: POOLMALLOC_NUMA_NODE=").text(current.numa_node).text(" is not a node's number; using none\n");
+  out.flush();
+  return -1;
+}
+
+void start_nodes(TextWriter& out) {
+  const NumaOptions numa = {.mode = current.numa == "off"          ? NumaMode::off
+                                    : current.numa == "interleave" ? NumaMode::interleave
+                                                                   : NumaMode::automatic,
+                            .preferred = preferred_node(out)};
+  if (nodes_init(numa)) return;
+  out.text("poolmalloc: POOLMALLOC_NUMA_NODE=").text(current.numa_node);
+  out.text(" is no memory node of this process; using none\n");
+  out.flush();
+}
+
+bool start_layers(TextWriter& out) {
+  start_nodes(out);
   if (current.size_classes.count > 0) {
     add_size_classes(current.size_classes.values, current.size_classes.count, user_classes);
   }
@@ -64,7 +89,7 @@ Serving start() {
     return Serving::passthrough;
   }
   if (!current.enabled) return Serving::passthrough;
-  if (!start_layers()) {
+  if (!start_layers(out)) {
     out.text("poolmalloc: no address space for the heap; the C library's allocator serves\n");
     out.flush();
     return Serving::passthrough;

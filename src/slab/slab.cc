@@ -33,7 +33,8 @@ struct alignas(kCacheLine) ClassSlabs {
 
 Table<SlabRecord> records;
 Table<std::atomic<bool>> committed_blocks;
-ClassSlabs classes[kMaxClasses];
+// By the node that the slabs lie on; the rows of nodes that there are not stay untouched.
+ClassSlabs classes[kMaxNodes][kMaxClasses];
 std::atomic<uint64_t> created{0};
 std::atomic<uint64_t> released{0};
 std::atomic<uint64_t> sweeps{0};
@@ -53,17 +54,19 @@ void set_page_map(GranuleIndex first, uint32_t granules, ClassId id) {
 // Calls use(first granule, class) for every slab there is; a slab that comes or goes meanwhile may be met or not.
 template <typename Use>
 void each_slab(Use use) {
-  for (GranuleIndex g = region.first_granule(); g < region.end_granule();) {
-    const ClassId id = __atomic_load_n(&region_view.page_map[g], __ATOMIC_RELAXED);
-    if (id == kNoClass) {
-      ++g;
-      continue;
+  region.each_used([&](GranuleIndex g, GranuleIndex end) {
+    while (g < end) {
+      const ClassId id = __atomic_load_n(&region_view.page_map[g], __ATOMIC_RELAXED);
+      if (id == kNoClass) {
+        ++g;
+        continue;
+      }
+      const SizeClass& c = size_class(id);
+      const GranuleIndex slab = g & ~(c.slab_granules - 1);
+      use(slab, id);
+      g = slab + c.slab_granules;
     }
-    const SizeClass& c = size_class(id);
-    const GranuleIndex slab = g & ~(c.slab_granules - 1);
-    use(slab, id);
-    g = slab + c.slab_granules;
-  }
+  });
 }
 
 // Records are committed a huge block's at a time.
@@ -77,10 +80,10 @@ bool commit_record(GranuleIndex first) {
 }
 
 // A new slab, active, held by the caller; kNoGranule if memory is refused.
-GranuleIndex create_slab(ClassId id) {
+GranuleIndex create_slab(ClassId id, Placement placement) {
   const SizeClass& c = size_class(id);
   bool clean = false;
-  const GranuleIndex first = allocate_slab_run(c.slab_granules, &clean);
+  const GranuleIndex first = allocate_slab_run(c.slab_granules, &clean, placement);
   if (first == kNoGranule) return kNoGranule;
   if (!commit_record(first)) {
     release_slab_run(first, c.slab_granules);
@@ -102,14 +105,31 @@ void release_slab(GranuleIndex first, ClassId id) {
   released.fetch_add(1, std::memory_order_relaxed);
 }
 
+ClassSlabs& home_of(GranuleIndex slab, ClassId id) { return classes[region.node_of(slab)][id]; }
+
 void give_up(GranuleIndex first, ClassId id) {
-  if (records[first].core.leave()) classes[id].partial.push(first, link_of);
+  if (records[first].core.leave()) home_of(first, id).partial.push(first, link_of);
+}
+
+GranuleIndex hold_partial(unsigned node, ClassId id) {
+  const GranuleIndex slab = classes[node][id].partial.pop(link_of);
+  if (slab == kNoIndex) return kNoGranule;
+  records[slab].core.hold();
+  return slab;
+}
+
+// The thread's node has no partial slab of the class: a new one there, or whatever another node has.
+PM_COLD GranuleIndex hold_new(unsigned node, ClassId id) {
+  const unsigned nodes = node_count();
+  if (PM_LIKELY(nodes == 1)) return create_slab(id, Placement::anywhere);
+  GranuleIndex slab = create_slab(id, Placement::local);
+  for (unsigned i = 1; i < nodes && slab == kNoGranule; ++i) slab = hold_partial(fallback_node(node, i), id);
+  return slab != kNoGranule ? slab : create_slab(id, Placement::anywhere);
 }
 
 // Takes the whole stack, releases empty slabs but `keep`, and puts the others back so that the fullest is popped first:
 // allocation then fills dense slabs and sparse ones drain. Returns the bytes released.
-size_t sweep(ClassId id, uint32_t keep) {
-  ClassSlabs& slabs = classes[id];
+size_t sweep(ClassSlabs& slabs, ClassId id, uint32_t keep) {
   if (slabs.sweeping.exchange(true, std::memory_order_acquire)) return 0;
   slabs.empties.store(0, std::memory_order_relaxed);
   sweeps.fetch_add(1, std::memory_order_relaxed);
@@ -149,10 +169,17 @@ size_t sweep(ClassId id, uint32_t keep) {
 
 // A free saw a slab become empty. A sweep costs as much as there are partial slabs, so it waits until an eighth of them
 // is worth releasing.
-void note_empty(ClassId id) {
-  ClassSlabs& slabs = classes[id];
+void note_empty(ClassSlabs& slabs, ClassId id) {
   const uint32_t empties = slabs.empties.fetch_add(1, std::memory_order_relaxed) + 1;
-  if (empties > 1 + slabs.kept.load(std::memory_order_relaxed) / 8) sweep(id, 1);
+  if (empties > 1 + slabs.kept.load(std::memory_order_relaxed) / 8) sweep(slabs, id, 1);
+}
+
+// Calls use(slabs, class) for every class on every node in use.
+template <typename Use>
+void each_home(Use use) {
+  for (unsigned node = 0; node < node_count(); ++node) {
+    for (unsigned id = 1; id < class_table->count; ++id) use(classes[node][id], static_cast<ClassId>(id));
+  }
 }
 
 // Page ranges on their way to the system, in batches.
@@ -191,8 +218,7 @@ bool is_worth_hollowing(GranuleIndex slab, const SizeClass& c) {
 
 // Decommits the free pages of the class's sparse slabs. Those are off the stack for as long: other threads use the
 // fuller ones.
-size_t hollow_class(ClassId id) {
-  ClassSlabs& slabs = classes[id];
+size_t hollow_class(ClassSlabs& slabs, ClassId id) {
   if (slabs.sweeping.exchange(true, std::memory_order_acquire)) return 0;
   const SizeClass& c = size_class(id);
   uint32_t sparse = kNoIndex;
@@ -241,9 +267,9 @@ Place place_of(const void* p, const SizeClass& c) {
 bool put_bits(ClassId id, GranuleIndex slab, unsigned word, uint64_t mask) {
   SlabRecord& r = records[slab];
   const auto put = r.core.put(word, mask);
-  if (put.revived) classes[id].partial.push(slab, link_of);
+  if (put.revived) home_of(slab, id).partial.push(slab, link_of);
   // From here on the slab may be gone; what follows only looks.
-  if (r.core.word_is_full(word) && r.core.is_empty()) note_empty(id);
+  if (r.core.word_is_full(word) && r.core.is_empty()) note_empty(home_of(slab, id), id);
   return !put.double_free;
 }
 
@@ -257,15 +283,14 @@ bool slab_init() {
 
 size_t slab_allocate(ClassId id, void** out, size_t wanted) {
   const SizeClass& c = size_class(id);
+  const unsigned node = this_node();
   size_t count = 0;
   while (count < wanted) {
-    GranuleIndex slab = classes[id].partial.pop(link_of);
-    if (slab != kNoIndex) {
-      records[slab].core.hold();
-    } else {
+    GranuleIndex slab = hold_partial(node, id);
+    if (slab == kNoGranule) {
       // Rather a short batch than a new slab for its rest.
       if (count > 0) break;
-      slab = create_slab(id);
+      slab = hold_new(node, id);
       if (slab == kNoGranule) break;
     }
     records[slab].hollow = false;
@@ -314,17 +339,17 @@ size_t slab_deallocate(ClassId id, void** objects, size_t count) {
 
 size_t slab_trim() {
   size_t bytes = 0;
-  for (unsigned id = 1; id < class_table->count; ++id) {
-    if (!classes[id].partial.empty()) bytes += sweep(static_cast<ClassId>(id), 0);
-  }
+  each_home([&](ClassSlabs& slabs, ClassId id) {
+    if (!slabs.partial.empty()) bytes += sweep(slabs, id, 0);
+  });
   return bytes;
 }
 
 size_t slab_decommit() {
   size_t bytes = 0;
-  for (unsigned id = 1; id < class_table->count; ++id) {
-    if (!classes[id].partial.empty()) bytes += hollow_class(static_cast<ClassId>(id));
-  }
+  each_home([&](ClassSlabs& slabs, ClassId id) {
+    if (!slabs.partial.empty()) bytes += hollow_class(slabs, id);
+  });
   return bytes;
 }
 
@@ -354,27 +379,29 @@ SlabCounters slab_counters() {
 size_t slab_table_bytes() { return os::resident_bytes(records.start(), records.reserved_bytes()); }
 
 void slab_audit() {
-  for (unsigned id = 1; id < class_table->count; ++id) {
-    for (uint32_t at = classes[id].partial.peek(); at != kNoIndex; at = link_of(at).load(std::memory_order_relaxed)) {
+  each_home([](const ClassSlabs& slabs, ClassId id) {
+    for (uint32_t at = slabs.partial.peek(); at != kNoIndex; at = link_of(at).load(std::memory_order_relaxed)) {
       PM_CHECK(records[at].core.state() == SlabState::partial);
-      PM_CHECK(records[at].core.slots() == size_class(static_cast<ClassId>(id)).slots);
+      PM_CHECK(records[at].core.slots() == size_class(id).slots);
       PM_CHECK(region_view.page_map[at] == id);
+      PM_CHECK(&home_of(at, id) == &slabs);
     }
-  }
+  });
 }
 
 // A sweep has a class's whole stack in hand: wait until none is under way, and let none start. (Bounded, should this
-// very thread have been interrupted inside one: the child then misses the slabs in hand, which is memory, not safety.)
+// very thread have been interrupted inside one: the child then misses the slabs in hand, which is memory, not safety.
+// So it does if the heap learns its nodes in this very moment and sweeps one of the new.)
 void slab_before_fork() {
   forking.store(true, std::memory_order_relaxed);
-  for (ClassSlabs& slabs : classes) {
+  each_home([](ClassSlabs& slabs, ClassId) {
     for (unsigned i = 0; i < 1000000 && slabs.sweeping.exchange(true, std::memory_order_acquire); ++i) os::pause_cpu();
-  }
+  });
 }
 
 void slab_after_fork() {
   forking.store(false, std::memory_order_relaxed);
-  for (ClassSlabs& slabs : classes) slabs.sweeping.store(false, std::memory_order_release);
+  each_home([](ClassSlabs& slabs, ClassId) { slabs.sweeping.store(false, std::memory_order_release); });
 }
 
 }  // namespace pm

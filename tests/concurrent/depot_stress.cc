@@ -54,7 +54,7 @@ class Stress {
     uint32_t in_depot = 0;
     for (ClassId id = 1; id <= kClasses; ++id) {
       void* objects[kMaxBatch];
-      while (const size_t n = depot_take(id, objects)) {
+      while (const size_t n = depot_take(0, id, objects)) {
         for (size_t i = 0; i < n; ++i) take(id, objects[i]);
         in_depot += static_cast<uint32_t>(n);
       }
@@ -81,7 +81,7 @@ class Stress {
     if (held.size() < count) return;
     void** const batch = held.data() + held.size() - count;
     for (size_t i = 0; i < count; ++i) EXPECT(owner(id, batch[i]).exchange(0) == 1);
-    if (depot_put(id, batch, count)) {
+    if (depot_put(0, id, batch, count)) {
       held.resize(held.size() - count);
     } else {
       for (size_t i = 0; i < count; ++i) take(id, batch[i]);
@@ -90,7 +90,7 @@ class Stress {
 
   void take_batch(ClassId id, std::vector<void*>& held) {
     void* objects[kMaxBatch];
-    const size_t n = depot_take(id, objects);
+    const size_t n = depot_take(0, id, objects);
     EXPECT(n <= kMaxBatch);
     for (size_t i = 0; i < n; ++i) {
       take(id, objects[i]);

@@ -1,5 +1,6 @@
 // The whole heap: threads allocate, resize, zero, align and free, hand objects to each other, and stop and start, while
-// another trims everything and reads the statistics.
+// another trims everything and reads the statistics. With the argument "nodes" the machine seems to have two memory
+// nodes, one of which is full now and then.
 #include <optional>
 
 #include "heap/heap.h"
@@ -7,6 +8,7 @@
 #include "os/libc.h"
 #include "runtime/runtime.h"
 #include "stress.h"
+#include "tests/fake_nodes.h"
 
 namespace {
 
@@ -21,6 +23,7 @@ bool start_whole_heap() {
   const char* instrument = nullptr;
   if (!os::is_instrumented(&instrument)) return start_heap();
   start_pages(kWindow, kMiB);
+  EXPECT(nodes_init({.mode = NumaMode::automatic, .preferred = -1}));
   EXPECT(slab_init());
   EXPECT(magazine_init(
       {.magazine_bytes = 2 * kMiB, .depot_bytes = 4 * kMiB, .allow_rseq = true, .use_mm_cid = false, .checked = true}));
@@ -152,9 +155,19 @@ void read_statistics() {
   EXPECT(snapshot.misuses == 0);
 }
 
+// More than a heap may have before it looks for nodes.
+void learn_nodes() {
+  void* held[20];
+  for (void*& p : held) p = allocate(4 << 20);
+  for (void* p : held) deallocate(p, here());
+  EXPECT(node_count() == 2);
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  const bool nodes = argc > 1 && strcmp(argv[1], "nodes") == 0;
+  if (nodes) test::fake_machine(2, os::kMaxNodeCpus);
   setenv("POOLMALLOC_RESERVE", "8g", 1);
   EXPECT(start_whole_heap());
   static std::optional<Stress> stress;
@@ -164,14 +177,22 @@ int main() {
   for (int generation = 0; generation < 3; ++generation) {
     Random random(11);
     run_threads(
-        many_threads(), true, [&](unsigned i) { stress->work(i, length / 3); },
+        many_threads(), true,
+        [&](unsigned i) {
+          if (nodes && i == 0 && generation == 0) learn_nodes();
+          stress->work(i, length / 3);
+        },
         [&] {
           trim_heap(random.one_in(2) ? SIZE_MAX : kMiB);
           page_audit();
           read_statistics();
+          test::full_node.store(static_cast<int>(random.below(4)) - 1, std::memory_order_relaxed);
           usleep(random.below(3000));
         });
   }
   stress->finish();
+  if (nodes && std::thread::hardware_concurrency() > 1) {
+    EXPECT(magazine_counters().remote_frees > 0 && node_counters().bound_bytes > 0);
+  }
   return 0;
 }

@@ -19,11 +19,11 @@ std::vector<void*> batch(uintptr_t first, size_t count) {
   return objects;
 }
 
-bool put(ClassId id, const std::vector<void*>& objects) { return depot_put(id, objects.data(), objects.size()); }
+bool put(ClassId id, const std::vector<void*>& objects) { return depot_put(0, id, objects.data(), objects.size()); }
 
 std::vector<void*> take(ClassId id) {
   std::vector<void*> objects(kMaxBatch);
-  objects.resize(depot_take(id, objects.data()));
+  objects.resize(depot_take(0, id, objects.data()));
   return objects;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -51,6 +52,29 @@ TEST_CASE("bad options are one line each and change nothing") {
   CHECK(outcome.status == 0);
   CHECK(outcome.output.find("POOLMALLOC_MAGAZINE") != std::string::npos);
   CHECK(outcome.output.find("DIRTY") == std::string::npos);
+}
+
+TEST_CASE("a memory node that does not exist, or is no number, is one line, and the process goes on") {
+  if (is_instrumented()) return;
+  for (const char* node : {"1000", "99999999999999999999", "one", "-1", "0x"}) {
+    const pm::test::Outcome outcome = pm::test::run_in_child([node] {
+      setenv("POOLMALLOC_NUMA_NODE", node, 1);
+      EXPECT(start_heap() && allocate(100) != nullptr);
+    });
+    INFO(node << ": " << outcome.output);
+    CHECK(outcome.status == 0);
+    CHECK(outcome.output.rfind(std::string("poolmalloc: POOLMALLOC_NUMA_NODE=") + node + " is no", 0) == 0);
+    CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
+  }
+  for (const char* mode : {"off", "auto", "interleave"}) {
+    const pm::test::Outcome outcome = pm::test::run_in_child([mode] {
+      setenv("POOLMALLOC_NUMA", mode, 1);
+      if (strcmp(mode, "off") != 0) setenv("POOLMALLOC_NUMA_NODE", "0", 1);
+      EXPECT(start_heap() && allocate(100) != nullptr);
+    });
+    CHECK(outcome.status == 0);
+    CHECK(outcome.output.empty());
+  }
 }
 
 TEST_CASE("options are told by name") {
