@@ -10,6 +10,7 @@
 #include <atomic>
 
 #include "heap/heap.h"
+#include "preload/topology.h"
 #include "runtime/runtime.h"
 
 #define PM_ABI extern "C" __attribute__((visibility("default"), used))
@@ -52,12 +53,14 @@ __attribute__((destructor)) void on_exit() {
 
 PM_ABI int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) {
   handle_fork();
+  pm::load_topology_if_due();
   static const auto real = next_function<decltype(&pthread_create)>("pthread_create");
   return real(thread, attributes, start, argument);
 }
 
 PM_ABI int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
   handle_fork();
+  pm::load_topology_if_due();
   static const auto real = next_function<decltype(&thrd_create)>("thrd_create");
   return real(thread, start, argument);
 }

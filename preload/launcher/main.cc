@@ -8,13 +8,16 @@
 #include "preload/launcher/reference.h"
 #include "preload/launcher/run.h"
 #include "preload/launcher/simulate.h"
+#include "preload/launcher/topology.h"
 
 namespace {
 
 constexpr int kUsageError = 2;
 constexpr char kExitCodes[] =
     "Exit codes: of run, the program's own, 128 + n if signal n ended it, 127 if there is no such program,\n"
-    "126 if it cannot be executed; otherwise 0, or 2 for a request that makes no sense.\n";
+    "126 if it cannot be executed; of topology, 1 if the machine cannot be read; otherwise 0, or 2 for a request that "
+    "makes\n"
+    "no sense.\n";
 
 std::string version() {
   return "poolmalloc " + std::to_string(PM_VERSION_MAJOR) + "." + std::to_string(PM_VERSION_MINOR) + "." +
@@ -95,6 +98,12 @@ int main(int argc, char** argv) {
   simulate->add_option("--html", simulation.html_file, "Write a page with the curve, the forecast and the decisions")
       ->type_name("FILE");
 
+  bool json = false;
+  CLI::App* topology = app.add_subcommand(
+      "topology", "Show the machine's memory nodes, as hwloc sees them, and what the library does with them");
+  topology->add_flag("--json", json, "As one JSON object");
+  topology->footer("HWLOC_SYNTHETIC and HWLOC_XMLFILE describe another machine than this one: see hwloc(7).");
+
   try {
     const int own = count_own_arguments(argc, argv, *run);
     app.parse(own, argv);
@@ -104,6 +113,7 @@ int main(int argc, char** argv) {
   }
 
   if (options->parsed()) return print(markdown ? pm::options_as_markdown() : pm::options_as_text());
+  if (topology->parsed()) return pm::print_topology(json);
   if (metrics->parsed()) return print(markdown ? pm::metrics_as_markdown() : pm::metrics_as_text());
 
   if (simulate->parsed()) {

@@ -20,7 +20,8 @@ inline constexpr unsigned kHandlerShard = kShards;
 inline constexpr unsigned kMaxShards = kShards * kMaxNodes + 1;
 
 constexpr unsigned shard_id(unsigned node, unsigned home) { return node * kShards + home + (node != 0 ? 1 : 0); }
-// The handlers' shard has the first node's memory; owners that are no shards (file heaps) count as the first node's too.
+// The handlers' shard has the first node's memory; owners that are no shards (file heaps) count as the first node's
+// too.
 constexpr unsigned node_of_shard(unsigned id) {
   return id <= kHandlerShard || id >= kMaxShards ? 0 : (id - 1) / kShards;
 }

@@ -1,5 +1,6 @@
 """poolmalloc run and its relatives: what is started, what is said, which exit code comes out: launcher_test.py TOOL LIBRARY."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -163,9 +164,37 @@ def reference():
         expect_exit(tool(name, "--help"), 0)
 
 
+def topology():
+    here = tool("topology")
+    if here.returncode == 2:
+        expect_exit(here, 2, "poolmalloc: this command was built without hwloc\n")
+        return
+    expect_exit(here, 0, "")
+    expect(here.stdout.startswith(b"node ") and b"\nMachine\n" in here.stdout, harness.describe(here))
+    two = {"HWLOC_SYNTHETIC": "pack:2 [numa(memory=4GB)] l3:1(size=8MB) core:2 pu:1"}
+    text = tool("topology", **two).stdout.decode()
+    for line in ("node 0: 3814 MiB, 2 CPUs (0-1)", "node 1: 3814 MiB, 2 CPUs (2-3)", "each of the 2 nodes",
+                 "L3 cache: 7812 KiB shared by CPUs 2-3", "    NUMANode P#1 (3814 MiB)"):
+        expect(line in text, f"no {line!r} in\n{text}")
+    done = tool("topology", "--json", **two)
+    machine = json.loads(done.stdout)
+    expect(machine["heap_nodes"] == 2 and len(machine["caches"]) == 2, harness.describe(done))
+    expect(machine["nodes"][1] == {"node": 1, "memory_bytes": 4_000_000_000, "cpus": "2-3", "distances": [0, 0],
+                                   "order": [1, 0]}, harness.describe(done))
+    attached = tool("topology", HWLOC_SYNTHETIC="pack:2 [numa(memory=4GB)] [numa(memory=1GB)] core:2 pu:1").stdout
+    expect(b"no CPUs: used when the others have no memory left" in attached, attached)
+    for variable in ("HWLOC_SYNTHETIC", "HWLOC_XMLFILE"):
+        done = tool("topology", **{variable: "/nowhere"})
+        expect_exit(done, 1, f"poolmalloc: hwloc cannot read {variable}=/nowhere\n")
+        expect(done.stdout == b"", harness.describe(done))
+    expect_exit(tool("topology", "--help"), 0)
+    expect_exit(tool("topology", "--bogus"), 2)
+    expect_exit(tool("topology", "word"), 2)
+
+
 def test():
     for part in (exit_codes, bad_settings, what_the_program_gets, preload_is_kept, says_whether_active, signals,
-                 interrupt_from_a_terminal, reference):
+                 interrupt_from_a_terminal, reference, topology):
         print(part.__name__, flush=True)
         part()
 

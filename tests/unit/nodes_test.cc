@@ -146,6 +146,27 @@ TEST_CASE("a range that is used up goes on in the shared part, on the same node"
   });
 }
 
+TEST_CASE("memory from elsewhere lies in the shared part, and what it leaves is not mixed with a node's") {
+  in_fresh_process([] {
+    start(2, {NumaMode::automatic, -1}, kGiB);
+    learn();
+    const Region::Chunk first = region.adopt(kBlockGranules, kFirstFileOwner);
+    const Region::Chunk second = region.adopt(kBlockGranules, kFirstFileOwner + 1);
+    EXPECT(first.granules == kBlockGranules && second.first == first.first + kBlockGranules);
+    EXPECT(region.node_of(first.first) == 0);
+    be_on(1);
+    EXPECT(region.granule_of(large(100 * kMiB)) < first.first);
+    region.abandon(first);
+    const Region::Chunk again = region.adopt(kBlockGranules, kFirstFileOwner + 2);
+    EXPECT(again.first == first.first && again.granules == kBlockGranules);
+    region.abandon(second);
+    region.abandon(again);
+    // All of it is free again, for a node whose range is used up.
+    for (int i = 0; i < 6; ++i) EXPECT(node_of(large(40 * kMiB)) == 1);
+    statistics();
+  });
+}
+
 TEST_CASE("a window too small is not divided") {
   in_fresh_process([] {
     start(4, {NumaMode::automatic, -1}, 256 * kMiB);
