@@ -36,7 +36,7 @@ int clamp(size_t value) { return value > INT32_MAX ? INT32_MAX : static_cast<int
 }  // namespace
 
 // The pad is what glibc keeps at the top of its heap; ours has no top.
-PM_ABI int malloc_trim(size_t) { return pm::trim_heap(SIZE_MAX) > 0 ? 1 : 0; }
+PM_ABI int malloc_trim(size_t) { return pm_trim(SIZE_MAX) > 0 ? 1 : 0; }
 
 PM_ABI struct mallinfo2 mallinfo2(void) { return describe(); }
 

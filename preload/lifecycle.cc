@@ -2,15 +2,24 @@
 //
 // Fork handlers matter only where a second thread may hold a lock, and registering them costs every process two pages
 // of the C library's that it would not touch otherwise. So they are registered when the first thread is about to start:
-// the functions that start threads are wrapped for that one moment.
+// the functions that start threads are wrapped for that one moment. Our own worker is started inside of malloc, where
+// nothing of the C library may be called; its process registers them when it is about to fork.
+//
+// A process of more than one thread may not enter a user namespace, and one whose threads share a working directory no
+// mount namespace: unshare(2) and setns(2) stop the worker first.
 #include <dlfcn.h>
 #include <pthread.h>
+#include <pty.h>
+#include <sched.h>
+#include <sys/types.h>
+#include <termios.h>
 #include <threads.h>
 
 #include <atomic>
 
 #include "heap/heap.h"
 #include "preload/topology.h"
+#include "reclaim/worker.h"
 #include "runtime/runtime.h"
 
 #define PM_ABI extern "C" __attribute__((visibility("default"), used))
@@ -63,4 +72,45 @@ PM_ABI int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
   pm::load_topology_if_due();
   static const auto real = next_function<decltype(&thrd_create)>("thrd_create");
   return real(thread, start, argument);
+}
+
+namespace {
+
+// Before the handlers run, so that they run in their order.
+void handle_fork_of_worker() {
+  if (pm::worker_was_started()) handle_fork();
+}
+
+}  // namespace
+
+// glibc's fork under its other name: looking it up by dlsym could wait for a lock when a signal handler forks.
+extern "C" pid_t __fork(void);
+
+PM_ABI pid_t fork(void) {
+  handle_fork_of_worker();
+  return __fork();
+}
+
+PM_ABI int daemon(int stay, int keep_open) {
+  handle_fork_of_worker();
+  static const auto real = next_function<decltype(&daemon)>("daemon");
+  return real(stay, keep_open);
+}
+
+PM_ABI int forkpty(int* terminal, char* name, const termios* settings, const winsize* size) {
+  handle_fork_of_worker();
+  static const auto real = next_function<decltype(&forkpty)>("forkpty");
+  return real(terminal, name, settings, size);
+}
+
+PM_ABI int unshare(int flags) {
+  pm::worker_stop();
+  static const auto real = next_function<decltype(&unshare)>("unshare");
+  return real(flags);
+}
+
+PM_ABI int setns(int fd, int kind) {
+  pm::worker_stop();
+  static const auto real = next_function<decltype(&setns)>("setns");
+  return real(fd, kind);
 }

@@ -138,6 +138,86 @@ struct pm_heap_info {
 /* Returns 0, or -1 with errno EINVAL (not a heap) or EPERM (in a forked child). */
 int pm_heap_get_info(pm_heap_t* heap, struct pm_heap_info* info);
 
+/* Memory pressure: how near the process is to its memory limit, and what is to come.
+ *
+ * The limit is the tightest of: the memory limits of the process's control group and its ancestors, what the machine
+ * has left, and what pm_limit_set or the options limit_soft and limit_hard say. A thread of the library looks at it
+ * some times a second once the heap is large, or once one of the functions below has asked for it; see the options
+ * worker and worker_start_bytes. */
+enum pm_pressure {
+  PM_PRESSURE_CALM = 0,
+  PM_PRESSURE_MODERATE = 1,
+  PM_PRESSURE_HIGH = 2,
+  PM_PRESSURE_CRITICAL = 3,
+  PM_PRESSURE_EMERGENCY = 4 /* an allocation met the limit, or nearly so */
+};
+
+enum pm_trend { PM_TREND_FALLING = 0, PM_TREND_STABLE = 1, PM_TREND_RISING = 2, PM_TREND_CRITICAL = 3 };
+
+#define PM_HORIZONS 3
+#define PM_NEVER 0xffffffffu /* seconds: not in sight */
+
+struct pm_forecast {
+  enum pm_pressure level;
+  enum pm_trend trend;
+  double confidence;         /* 0 (nothing is known yet) to 1 */
+  size_t limit_bytes;        /* SIZE_MAX: none */
+  size_t usage_bytes;        /* what counts against it: of the control group, or of the process */
+  size_t wanted_bytes;       /* what the program itself should free now; 0 below critical pressure */
+  unsigned seconds_to_limit; /* until usage is expected to meet the limit, or PM_NEVER */
+  unsigned earliest_seconds; /* its error band */
+  unsigned latest_seconds;
+  long long growth_bytes_per_second; /* of usage, smoothed */
+  size_t allocation_bytes_per_second;
+  size_t free_bytes_per_second;
+  struct {
+    unsigned seconds;        /* from now: 30, 60, 120 */
+    size_t demand_bytes;     /* memory the heap is expected to have in use */
+    size_t demand_low_bytes; /* and its 90 % interval */
+    size_t demand_high_bytes;
+    size_t usage_bytes; /* what is expected to count against the limit */
+  } horizon[PM_HORIZONS];
+};
+
+/* The pressure now, as the latest look found it; takes a first look itself if there was none yet. */
+enum pm_pressure pm_pressure_level(void);
+
+/* The latest look and forecast. Returns 0, or -1 with errno EAGAIN if no look could be taken yet. */
+int pm_forecast_get(struct pm_forecast* forecast);
+
+/* Calls `callback(now, data)` whenever pressure rises to `level` (moderate to emergency) or higher, and again while the
+ * program is wanted to free memory. `now` is valid during the call only.
+ *
+ * Callbacks run one after the other on a thread of the library's, an ordinary one, which the first subscription starts;
+ * all signals are blocked there. They may allocate, free, take locks, and call any function of this header. An
+ * exception that leaves one is dropped with a line on stderr. One that does not return within the option
+ * callback_seconds is named in a line and not called again until it returns; the others go on. An allocation that meets
+ * the limit waits up to 50 ms for callbacks to free memory, so a callback should not wait for a lock that is held while
+ * allocating.
+ *
+ * Returns an id above 0, or -1 with errno EINVAL (no such level, no callback), ENOSPC (32 are subscribed), EAGAIN (no
+ * thread) or ENOSYS (the library serves no memory here). Subscriptions do not survive fork(2) in the child. */
+typedef void (*pm_pressure_callback)(const struct pm_forecast* now, void* data);
+int pm_pressure_subscribe(enum pm_pressure level, pm_pressure_callback callback, void* data);
+
+/* Ends a subscription. When it returns the callback does not run any more, unless it was called from that very callback
+ * or the callback was given up as overdue. Returns 0, or -1 with errno ENOENT. */
+int pm_pressure_unsubscribe(int id);
+
+/* For event loops: an eventfd(2), non-blocking and closed on exec, that becomes readable whenever pressure rises to
+ * `level` or higher. Starts no ordinary thread. To be closed with pm_pressure_eventfd_close. Returns the descriptor, or
+ * -1 with errno EINVAL, ENOSPC (16 are open), ENOSYS, or what eventfd reported. */
+int pm_pressure_eventfd(enum pm_pressure level);
+/* Returns 0, or -1 with errno EBADF if it is no such descriptor. */
+int pm_pressure_eventfd_close(int fd);
+
+/* Limits of the program's own, in bytes; 0 for none. `soft` is for the resident memory of the process and is treated as
+ * a container's limit is: memory is given back and callbacks are called as it comes nearer; nothing fails. `hard` is
+ * for the heap: what it has in use or resident never exceeds it. A request that would fails with ENOMEM after all
+ * free memory was given back; the last 512 KiB are kept for requests of up to 4 KiB. A `hard` below what is in use
+ * makes requests fail that need more memory from the system. Returns 0, or -1 with errno ENOSYS. */
+int pm_limit_set(size_t soft, size_t hard);
+
 #ifdef __cplusplus
 }
 #endif

@@ -6,6 +6,7 @@
 #include "heap/misuse.h"
 #include "magazine/rejected.h"
 #include "os/libc.h"
+#include "page/exposure.h"
 #include "page/page.h"
 #include "slab/slab.h"
 
@@ -17,6 +18,16 @@ namespace {
 
 // Whether the heap serves this process; starts it at the first call.
 bool ready() { return PM_LIKELY(heap_view.small_limit != 0) || start_heap(); }
+
+// What an allocation took into use, as far as it may be resident; made before it.
+class Charge {
+ public:
+  // False if a limit forbids to keep it.
+  bool is_admitted(size_t bytes) const { return PM_LIKELY(!is_over_mark()) || admit_exposure(bytes, before_); }
+
+ private:
+  const uint64_t before_ = exposed_bytes();
+};
 
 void* allocate_small(ClassId id) {
   void* p;
@@ -46,6 +57,22 @@ void deallocate_small(void* p, ClassId id, const void* caller) {
 // What a destroyed file heap left behind, until something else comes to lie there.
 bool is_abandoned(const void* p) {
   return region.block(region.granule_of(p)).owner.load(std::memory_order_acquire) == kAbandonedOwner + 1;
+}
+
+void* allocate_large_within_limits(size_t size, size_t alignment, bool zero) {
+  const Charge charge;
+  void* p = allocate_large(size, alignment, zero);
+  if (PM_UNLIKELY(p == nullptr) && size <= size_t{region.window_granules()} << kGranuleShift) {
+    trim_heap(SIZE_MAX);
+    p = allocate_large(size, alignment, zero);
+  }
+  if (p != nullptr && PM_UNLIKELY(!charge.is_admitted(size))) {
+    void* start = nullptr;
+    free_large(p, &start);
+    page_trim(size);  // free is not enough: it must not stay exposed
+    return nullptr;
+  }
+  return p;
 }
 
 void deallocate_large(void* p, const void* caller) {
@@ -110,9 +137,17 @@ void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller
     return heap->reallocate(p, size, caller, error);
   }
   if (size > kMaxClassSize) {
-    if (resize_large(p, size)) return p;
+    const Charge charge;
+    if (resize_large(p, size)) {
+      if (charge.is_admitted(size)) return p;
+      resize_large(p, old_size);
+      return nullptr;
+    }
     void* const moved = move_large(p, size);
-    if (moved != nullptr) return moved;
+    if (moved != nullptr) {
+      charge.is_admitted(size);  // its old place is free, and has made room already
+      return moved;
+    }
   }
   void* const copied = reallocate_by_copy(p, old_size, size, caller);
   return copied == nullptr && size <= old_size ? p : copied;
@@ -135,10 +170,15 @@ void deallocate(void* p, const void* caller) {
 }
 
 void* allocate_after_miss(ClassId id) {
+  const Charge charge;
   void* p = magazine_refill(id);
   if (PM_UNLIKELY(p == nullptr)) {
     trim_heap(SIZE_MAX);
     p = magazine_refill(id);
+  }
+  if (PM_UNLIKELY(!charge.is_admitted(size_class(id).size)) && p != nullptr) {
+    deallocate(p, nullptr);
+    return nullptr;
   }
   return p;
 }
@@ -200,12 +240,7 @@ void* allocate_aligned(size_t alignment, size_t size) {
     return os::libc_allocator().memalign != nullptr ? os::libc_allocator().memalign(alignment, size) : nullptr;
   const ClassId id = aligned_class_of(size, alignment);
   if (id != kNoClass) return allocate_small(id);
-  void* p = allocate_large(size, alignment, false);
-  if (PM_UNLIKELY(p == nullptr) && size <= size_t{region.window_granules()} << kGranuleShift) {
-    trim_heap(SIZE_MAX);
-    p = allocate_large(size, alignment, false);
-  }
-  return p;
+  return allocate_large_within_limits(size, alignment, false);
 }
 
 void* allocate_zeroed(size_t size) {
@@ -216,12 +251,7 @@ void* allocate_zeroed(size_t size) {
   }
   if (!ready()) return os::libc_allocator().calloc != nullptr ? os::libc_allocator().calloc(1, size) : nullptr;
   if (size <= kMaxClassSize) return allocate_zeroed(size);
-  void* p = allocate_large(size, kSizeStep, true);
-  if (PM_UNLIKELY(p == nullptr) && size <= size_t{region.window_granules()} << kGranuleShift) {
-    trim_heap(SIZE_MAX);
-    p = allocate_large(size, kSizeStep, true);
-  }
-  return p;
+  return allocate_large_within_limits(size, kSizeStep, true);
 }
 
 size_t usable_size(const void* p, const void* caller) {

@@ -77,6 +77,10 @@ PM_HOT bool deallocate_sized_fast(void* p, size_t size) {
 // Brings all layers up, once; provided by the runtime. False if the heap is not to be used: the C library serves then.
 bool start_heap();
 
+// The page layer's mark was passed (page/exposure.h): does what is to be done about it. False: a limit forbids that a
+// request of `bytes` made the exposure more than `before`; what it took must be given back. Provided by the runtime.
+PM_COLD bool admit_exposure(size_t bytes, uint64_t before);
+
 // Gives everything that is free back to the system; returns the bytes. For the allocation that would fail otherwise,
 // and for malloc_trim.
 size_t trim_heap(size_t goal);

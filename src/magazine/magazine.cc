@@ -180,6 +180,13 @@ char* reserve_blocks(uint32_t blocks, size_t& bytes) {
   return static_cast<char*>(base);
 }
 
+CpuBlock& block_at(uint32_t index) {
+#if PM_HAS_RSEQ
+  if (index < magazine_cpus) return RseqAccess::block(index);
+#endif
+  return LockedAccess::block(index - magazine_cpus);
+}
+
 template <typename Use>
 void each_block(Use use) {
 #if PM_HAS_RSEQ
@@ -261,14 +268,56 @@ bool magazine_drain_all() {
   for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) all = drain_cpu<RseqAccess>(cpu) && all;
 #endif
   for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) all = drain_cpu<LockedAccess>(cpu) && all;
+  depot_drain(SIZE_MAX);
+  return all;
+}
+
+uint32_t magazine_block_count() { return magazine_cpus + locked_block_count; }
+
+bool magazine_use(uint32_t index, MagazineUse& out) {
+  CpuBlock& block = block_at(index);
+  if (block.next_slot.load(std::memory_order_relaxed) == 0) return false;
+  out = {0, 0};
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    const MagazineTally& tally = block.tallies[id];
+    const uint64_t begin = tally.begin.load(std::memory_order_relaxed);
+    if (begin == 0) continue;
+    const uint64_t word = block.words[id].load(std::memory_order_relaxed);
+    const uint64_t top = word & kTopMask;
+    // A push adds 1 to the word and a pop 0xffff; sums of these that cancel out are not to be expected.
+    out.activity +=
+        word + tally.misses.load(std::memory_order_relaxed) + tally.overflows.load(std::memory_order_relaxed);
+    if (top > begin && top != kTopMask) out.bytes += (top - begin) * size_class(static_cast<ClassId>(id)).size;
+  }
+  return true;
+}
+
+size_t magazine_drain_block(uint32_t index) {
+  MagazineUse before;
+  if (inside_lock() || !magazine_use(index, before) || before.bytes == 0) return 0;
+#if PM_HAS_RSEQ
+  if (index < magazine_cpus) return drain_cpu<RseqAccess>(index) ? before.bytes : 0;
+#endif
+  return drain_cpu<LockedAccess>(index - magazine_cpus) ? before.bytes : 0;
+}
+
+size_t depot_drain(size_t goal) {
+  if (inside_lock()) return 0;
+  size_t bytes = 0;
   void* objects[kMaxBatch];
-  for (unsigned c = 1; c < class_table->count; ++c) {
+  for (unsigned c = 1; c < class_table->count && bytes < goal; ++c) {
     const auto id = static_cast<ClassId>(c);
-    for (unsigned node = 0; node < node_count(); ++node) {
-      while (const size_t n = depot_take(node, id, objects)) give_to_slabs(id, objects, n);
+    for (unsigned node = 0; node < node_count() && bytes < goal;) {
+      const size_t n = depot_take(node, id, objects);
+      if (n == 0) {
+        ++node;
+        continue;
+      }
+      give_to_slabs(id, objects, n);
+      bytes += n * size_class(id).size;
     }
   }
-  return all;
+  return bytes;
 }
 
 void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]) {

@@ -83,6 +83,20 @@ bool magazine_holds_on_top(ClassId id, const void* p);
 // Moves all magazines' and the depot's objects to the slabs. Returns false if some CPU could not be reached.
 bool magazine_drain_all();
 
+// The blocks of magazines, one by one: a CPU's each, then those of the locked mode. For whoever empties the idle ones.
+uint32_t magazine_block_count();
+struct MagazineUse {
+  uint64_t activity;  // another number whenever a thread has used the block in between, as good as certainly
+  uint64_t bytes;     // of the free objects in it
+};
+// False for a block that no thread has used yet.
+bool magazine_use(uint32_t block, MagazineUse& out);
+// Moves the block's objects to the slabs; returns their bytes. 0 if the CPU cannot be reached, or in a signal handler
+// inside a lock.
+size_t magazine_drain_block(uint32_t block);
+// Moves batches of the depot to the slabs until `goal` bytes have gone or it is empty; returns the bytes.
+size_t depot_drain(size_t goal);
+
 struct MagazineClassStatistics {
   uint64_t magazine_objects, depot_objects, capacity, pops, pushes, misses, overflows, refilled, flushed;
 };

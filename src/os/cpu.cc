@@ -66,6 +66,29 @@ RseqSource start_rseq(bool allowed, bool use_mm_cid, bool* got_mm_cid) {
   return source;
 }
 
+namespace {
+
+template <typename Use>
+void each_area_offset(Use use) {
+  use(own_area_offset());
+  if (&__rseq_offset != nullptr) use(__rseq_offset);
+  if (rseq_area_offset != 0) use(rseq_area_offset);
+}
+
+}  // namespace
+
+void cover_rseq_areas(ptrdiff_t& low, ptrdiff_t& high) {
+  each_area_offset([&](ptrdiff_t offset) {
+    const auto end = offset + static_cast<ptrdiff_t>(sizeof(RseqArea));
+    if (offset < low) low = offset;
+    if (end > high) high = end;
+  });
+}
+
+void clear_rseq_areas(char* pointer) {
+  each_area_offset([&](ptrdiff_t offset) { reinterpret_cast<RseqArea*>(pointer + offset)->cpu_id = kNoCpu; });
+}
+
 bool register_this_thread() {
   if (source != RseqSource::own) return false;
   if (own_area.cpu_id < 0x80000000U) return true;

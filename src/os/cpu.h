@@ -56,6 +56,11 @@ inline void pause_cpu() {
 // The value the hot path would see: the CPU by rseq, or a value >= 0x80000000 if the thread is not registered.
 uint32_t rseq_cpu();
 
+// For a thread that is made by hand: widens [low, high), a range around the thread pointer, so that it covers every
+// area above, and writes "no CPU" into those of a thread whose pointer this is.
+void cover_rseq_areas(ptrdiff_t& low, ptrdiff_t& high);
+void clear_rseq_areas(char* thread_pointer);
+
 // The field cpu_id of the area, as the sequences read it.
 inline uint32_t rseq_cpu_id() {
   const char* const area = static_cast<const char*>(__builtin_thread_pointer()) + rseq_area_offset;

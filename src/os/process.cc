@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/text.h"
 #include "os/syscall.h"
 
 #ifndef MADV_WIPEONFORK
@@ -182,6 +183,57 @@ uint64_t monotonic_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1000000000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t coarse_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t process_resident_bytes() {
+  char text[128];
+  if (read_small_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
+  const char* p = text;
+  while (*p != 0 && *p != ' ') ++p;
+  uint64_t pages = 0;
+  for (++p; *p >= '0' && *p <= '9'; ++p) pages = pages * 10 + static_cast<uint64_t>(*p - '0');
+  return pages * page_size();
+}
+
+bool initial_variable(const char* name, char* value, size_t size) {
+  const long fd = open_for_reading("/proc/self/environ");
+  if (failed(fd)) return false;
+  char chunk[1024];
+  size_t matched = 0;  // characters of the name, and of the '=' behind it; SIZE_MAX: another variable
+  size_t length = 0;   // of the value
+  const size_t name_length = text_length(name);
+  bool found = false;
+  bool fits = true;
+  for (;;) {
+    const long n = raw_syscall(SYS_read, fd, argument(chunk), sizeof chunk);
+    if (n == -EINTR) continue;
+    if (n <= 0) break;
+    for (long i = 0; i < n && !found; ++i) {
+      const char c = chunk[i];
+      if (c == 0) {
+        found = matched == name_length + 1;
+        if (!found) matched = length = 0;
+      } else if (matched == name_length + 1) {
+        if (length + 1 < size) {
+          value[length++] = c;
+        } else {
+          fits = false;
+        }
+      } else if (matched != SIZE_MAX) {
+        matched = c == (matched < name_length ? name[matched] : '=') ? matched + 1 : SIZE_MAX;
+      }
+    }
+    if (found) break;
+  }
+  raw_syscall(SYS_close, fd);
+  value[length] = 0;
+  return found && fits;
 }
 
 char** environment() { return environ; }

@@ -24,6 +24,10 @@ std::atomic<uint64_t> cursor{0};  // a Place
 std::atomic<uint32_t> calls{0};
 std::atomic<uint64_t> next_slice{0};
 std::atomic<uint64_t> pause{kSecond};
+// Until when a round is not expected to find more than the last, which found nothing: what it saw as new was not
+// lasting yet.
+constexpr uint64_t kQuiet = (kLastingSeconds + 1) * kSecond;
+std::atomic<uint64_t> quiet_until{0};
 std::atomic<uint64_t> collapses{0};
 std::atomic<uint64_t> failures{0};
 
@@ -196,7 +200,15 @@ size_t page_collapse(const CollapseBudget& budget) {
     look_at_clock();
   }
   cursor.store(pack(at), std::memory_order_relaxed);
+  // The whole round was made, for nothing.
+  if (!is_over && gained == 0) quiet_until.store(start + kQuiet, std::memory_order_relaxed);
   return gained;
+}
+
+uint64_t collapsible_bytes() {
+  const size_t committed = region.committed_bytes();
+  if (committed < kLargeHeap || !huge_advice.allows_huge()) return 0;
+  return os::monotonic_ns() < quiet_until.load(std::memory_order_relaxed) ? 0 : committed;
 }
 
 void collapse_now_and_then() {

@@ -27,6 +27,10 @@ struct CollapseBudget {
 // pages and did not before.
 size_t page_collapse(const CollapseBudget& budget);
 
+// A bound on the memory in use that page_collapse may find something to do in; 0 if huge pages are not to be had, or a
+// round of the heap has just found nothing.
+uint64_t collapsible_bytes();
+
 // For paths that are slow anyway and hold no lock: every so many calls, and once a second at most, page_collapse for a
 // millisecond or one block. Nothing in a signal handler that interrupted a lock.
 void collapse_now_and_then();

@@ -82,7 +82,8 @@ struct Victims {
   static constexpr size_t kMax = 64;
   Victim all[kMax];
   size_t count = 0;
-  uint64_t dirty = 0;  // granules that may be resident: what is really given back
+  uint64_t granules = 0;  // out of the shard's structures
+  uint64_t dirty = 0;     // of those, granules that may be resident: what is really given back
 
   void add(GranuleIndex first, uint32_t length, bool in_block) {
     Victim& victim = all[count++];
@@ -90,6 +91,7 @@ struct Victims {
     if (victim.hugetlb) Hugetlb::clip(victim.from, victim.granules);
     const uint32_t here = count_dirty(victim.from, victim.granules);
     if (here == 0) victim.granules = 0;
+    granules += length;
     dirty += here;
   }
 };
@@ -104,6 +106,7 @@ void take_victims(Shard& shard, uint64_t goal, Thoroughness how, Victims& victim
   }
   const ShardGuard guard(shard, true);
   while (victims.count < Victims::kMax && victims.dirty < goal) {
+    if (how.scope == TrimScope::blocks && shard.extents.dirty_block_granules() == 0) break;
     const GranuleIndex extent = shard.extents.take_dirty(goal - victims.dirty);
     if (extent != kNoGranule) {
       victims.add(extent, region.extent(extent).granules, false);
@@ -111,9 +114,10 @@ void take_victims(Shard& shard, uint64_t goal, Thoroughness how, Victims& victim
     }
     uint32_t length = 0;
     const GranuleIndex run = shard.blocks.take_dirty(&length, how.break_dense);
-    if (run == kNoGranule) return;
+    if (run == kNoGranule) break;
     victims.add(run, length, true);
   }
+  shard.busy += victims.granules;
 }
 
 // The system's part, outside of all locks. Returns whether it did all that was asked.
@@ -155,6 +159,7 @@ size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
     decommit_calls.fetch_add(1, std::memory_order_relaxed);
     size_t now = 0;
     const ShardGuard guard(shard);
+    shard.busy -= victims.granules;
     for (size_t i = 0; i < victims.count; ++i) {
       const Victim& victim = victims.all[i];
       if (victim.done) {

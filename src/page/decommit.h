@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "page/page.h"
+
 namespace pm {
 
 // Bytes that may lie free and resident before growth decommits; set at start.
@@ -12,6 +14,7 @@ void set_dirty_limit(uint64_t bytes);
 struct Thoroughness {
   bool wait = false;         // for shards that are busy; nobody who allocates waits here
   bool break_dense = false;  // take what breaks the huge page of a dense block
+  TrimScope scope = TrimScope::everything;
 };
 // Decommits up to `goal` granules that may be resident, over all shards; returns the bytes given. Whole free extents go
 // first, then runs in sparse huge blocks.

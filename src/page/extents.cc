@@ -64,6 +64,7 @@ void Extents::add(GranuleIndex first, uint32_t granules, uint32_t dirty) {
   region.extent(first + granules - 1).head.store(first, std::memory_order_relaxed);
   free_ += granules;
   dirty_ += dirty;
+  if (granules >= kBlockGranules) dirty_blocks_ += dirty;
   file_aside();
   aside_ = first + 1;
 }
@@ -77,6 +78,7 @@ void Extents::remove(GranuleIndex extent) {
   }
   free_ -= r.granules;
   dirty_ -= r.dirty;
+  if (r.granules >= kBlockGranules) dirty_blocks_ -= r.dirty;
   r.state.store(ExtentState::none, std::memory_order_release);
 }
 
@@ -180,7 +182,17 @@ GranuleIndex Extents::allocate(uint32_t granules, uint32_t alignment) {
     extent = find_aligned(dirtied_, granules, alignment);
     if (extent == kNoGranule) extent = find_aligned(clean_, granules, alignment);
   }
-  if (extent == kNoGranule) return kNoGranule;
+  return extent == kNoGranule ? kNoGranule : cut(extent, granules, alignment);
+}
+
+GranuleIndex Extents::allocate_clean(uint32_t granules, uint32_t alignment) {
+  file_aside();
+  const GranuleIndex extent = find_aligned(clean_, granules, alignment);
+  return extent == kNoGranule ? kNoGranule : cut(extent, granules, alignment);
+}
+
+// Takes the run out of a free extent in which it fits.
+GranuleIndex Extents::cut(GranuleIndex extent, uint32_t granules, uint32_t alignment) {
   GranuleIndex at = static_cast<GranuleIndex>(align_up(extent, alignment));
   const uint32_t total = region.extent(extent).granules;
   const uint32_t total_dirty = region.extent(extent).dirty;

@@ -36,6 +36,8 @@ class Extents {
   // Takes `granules` aligned to `alignment` granules (a power of two). kNoGranule if nothing is found. The record of
   // the first one says how many of them may be resident (`dirty`); if none, all of it is known to read as zero.
   GranuleIndex allocate(uint32_t granules, uint32_t alignment);
+  // The same from extents without any dirty granule alone; `alignment` of more than one granule.
+  GranuleIndex allocate_clean(uint32_t granules, uint32_t alignment);
   // Gives a run back; its dirty bits say what may be resident, `dirty` how many they are. Merges with both neighbours.
   void release(GranuleIndex first, uint32_t granules, uint32_t dirty);
   void release(GranuleIndex first, uint32_t granules);
@@ -49,6 +51,8 @@ class Extents {
   GranuleIndex take_dirty(uint64_t goal);
 
   uint64_t dirty_granules() const { return dirty_; }
+  // Those in extents of a huge block or more.
+  uint64_t dirty_block_granules() const { return dirty_blocks_; }
   uint64_t free_granules() const { return free_; }
   uint32_t largest_granules() const;
   const ExtentCounters& counters() const { return counters_; }
@@ -66,13 +70,15 @@ class Extents {
   ExtentTree& tree_of(GranuleIndex extent) { return region.extent(extent).dirty != 0 ? dirtied_ : clean_; }
   void file_aside();
   GranuleIndex find(uint32_t granules) const;
+  GranuleIndex cut(GranuleIndex extent, uint32_t granules, uint32_t alignment);
 
   const uint8_t shard_;
   ExtentTree clean_;
   ExtentTree dirtied_;
-  uint32_t aside_ = 0;  // the extent beside the trees: granule index plus one
-  uint64_t free_ = 0;   // granules of all free extents
-  uint64_t dirty_ = 0;  // of those, granules that may be resident
+  uint32_t aside_ = 0;         // the extent beside the trees: granule index plus one
+  uint64_t free_ = 0;          // granules of all free extents
+  uint64_t dirty_ = 0;         // of those, granules that may be resident
+  uint64_t dirty_blocks_ = 0;  // of those, granules in extents of a huge block or more
   ExtentCounters counters_ = {};
 };
 

@@ -43,9 +43,35 @@ bool prepare_inner_decommit(GranuleIndex first, uint32_t granules) {
   return true;
 }
 
-size_t page_trim(size_t goal) {
+size_t page_trim(size_t goal, TrimScope scope) {
   const size_t all = region.committed_bytes();
-  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes), {.wait = true, .break_dense = goal >= all});
+  return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes),
+                      {.wait = true, .break_dense = goal >= all, .scope = scope});
+}
+
+DirtyFigures page_dirty() {
+  DirtyFigures out = {0, 0};
+  for (Shard& shard : shards) {
+    const ShardGuard guard(shard);
+    const uint64_t in_blocks = shard.extents.dirty_block_granules();
+    out.block_bytes += in_blocks << kGranuleShift;
+    out.run_bytes += (shard_dirty(shard) - in_blocks) << kGranuleShift;
+  }
+  return out;
+}
+
+PageFigures page_figures() {
+  PageFigures out = {};
+  for (Shard& shard : shards) {
+    const ShardGuard guard(shard);
+    out.dirty_bytes += shard_dirty(shard) << kGranuleShift;
+    out.large_bytes += shard.large_bytes;
+    out.large_released_bytes += shard.large_released_bytes;
+  }
+  out.committed_bytes = region.committed_bytes();
+  out.exposed_bytes = exposed_bytes();
+  out.decommitted_bytes = decommit_counters().bytes;
+  return out;
 }
 
 void page_collect(PageStatistics& out) {

@@ -73,8 +73,25 @@ uint64_t large_moves();
 // they must stay.
 bool prepare_inner_decommit(GranuleIndex first, uint32_t granules);
 
-// Decommits free pages until `goal` bytes are given back; returns the bytes.
-size_t page_trim(size_t goal);
+// Decommits free pages until `goal` bytes are given back; returns the bytes. Of blocks: free extents of a huge block or
+// more alone, so that no huge page is split.
+enum class TrimScope : uint8_t { blocks, everything };
+size_t page_trim(size_t goal, TrimScope scope = TrimScope::everything);
+
+// Free memory that may be resident, by what giving it back costs. Takes the locks one by one.
+struct DirtyFigures {
+  uint64_t block_bytes;  // in free extents of a huge block or more
+  uint64_t run_bytes;    // in shorter ones, and between slabs
+};
+DirtyFigures page_dirty();
+
+// What it costs to touch decommitted memory again, by doing so to one free, clean huge block and giving it back:
+// nanoseconds, or 0 if there is none. Whatever pages the kernel gives there.
+uint64_t page_measure_refault();
+
+// Touches free clean huge blocks until `goal` bytes are resident, so that whoever takes them next need not fault.
+// Returns the bytes. They are dirty then.
+size_t page_prefault(size_t goal);
 
 struct PageStatistics {
   uint64_t committed_bytes, reserved_bytes, dirty_bytes, clean_bytes, table_bytes;

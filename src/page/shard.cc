@@ -6,6 +6,8 @@
 namespace pm {
 
 constinit ShardTable shards;
+std::atomic<int64_t> exposed_granules{0};
+std::atomic<int64_t> exposure_mark{INT64_MAX};
 
 namespace {
 
@@ -61,6 +63,7 @@ void release_large(Shard& shard, GranuleIndex first) {
   --shard.large_objects;
   ++shard.large_frees;
   shard.large_bytes -= r.bytes;
+  shard.large_released_bytes += r.bytes;
   if (r.vacated) {
     // What lies behind its bytes in the last granule stayed, from whoever had that before.
     const auto moved = static_cast<uint32_t>(r.bytes >> kGranuleShift);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/lock.h"
+#include "page/exposure.h"
 #include "page/huge_advice.h"
 #include "page/nodes.h"
 #include "page/slab_blocks.h"
@@ -32,10 +33,13 @@ struct alignas(kCacheLine) Shard {
   // All below guarded by lock.
   Extents extents;
   SlabBlocks blocks;
+  uint64_t mapped = 0;  // granules, whoever has them
+  uint64_t busy = 0;    // of those, granules that are out of all structures to be decommitted
   uint64_t large_objects = 0;
   uint64_t large_bytes = 0;
   uint64_t large_allocations = 0;
   uint64_t large_frees = 0;
+  uint64_t large_released_bytes = 0;
   // Granules of extents and blocks that are free, and of those dirty; as of the last unlock, for whoever adds up.
   std::atomic<uint64_t> free_hint{0};
   std::atomic<uint64_t> dirty_hint{0};
@@ -61,16 +65,21 @@ extern PM_SHARED ShardTable shards;
 inline uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
 inline uint64_t shard_free(const Shard& s) { return s.extents.free_granules() + s.blocks.free_granules(); }
 
-// Holds a shard's lock and, before it lets go, says how much is free.
+inline uint64_t shard_exposed(const Shard& s) { return s.mapped + shard_dirty(s) - shard_free(s) - s.busy; }
+
+// Holds a shard's lock and, before it lets go, says how much is free and what more, or less, is exposed.
 class ShardGuard {
  public:
   explicit ShardGuard(Shard& shard, bool locked_already = false) : shard_(shard) {
     if (!locked_already) shard_.lock.lock();
+    exposed_before_ = shard_exposed(shard_);
   }
   ~ShardGuard() {
     // Relaxed: hints for others; one writer at a time, in the lock.
     shard_.dirty_hint.store(shard_dirty(shard_), std::memory_order_relaxed);
     shard_.free_hint.store(shard_free(shard_), std::memory_order_relaxed);
+    const auto exposed = static_cast<int64_t>(shard_exposed(shard_) - exposed_before_);
+    if (exposed != 0) exposed_granules.fetch_add(exposed, std::memory_order_relaxed);
     shard_.lock.unlock();
   }
   ShardGuard(const ShardGuard&) = delete;
@@ -78,6 +87,7 @@ class ShardGuard {
 
  private:
   Shard& shard_;
+  uint64_t exposed_before_;
 };
 
 inline Shard& owner_of(GranuleIndex g) { return shards[region.block(g).owner.load(std::memory_order_acquire) - 1]; }
@@ -164,6 +174,7 @@ PM_COLD GranuleIndex find_by_growing(unsigned node, uint32_t granules, Growth gr
   huge_advice.advise(address_of(region.address(chunk.first)), size_t{chunk.granules} << kGranuleShift,
                      region.committed_bytes());
   return try_locked(shard, [&](Shard& grown) {
+    grown.mapped += chunk.granules;
     grown.extents.release(chunk.first, chunk.granules);
     return attempt(grown);
   });

@@ -6,6 +6,7 @@
 #include "os/process.h"
 #include "page/collapse.h"
 #include "poolmalloc/poolmalloc.h"
+#include "reclaim/executor.h"
 #include "runtime/runtime.h"
 
 #define PM_API extern "C" __attribute__((visibility("default")))
@@ -95,7 +96,11 @@ PM_API const char* pm_mode(void) {
   return pm::magazine_mode() == pm::MagazineMode::rseq ? "rseq" : "locked";
 }
 
-PM_API size_t pm_trim(size_t goal) { return pm::trim_heap(goal); }
+PM_API size_t pm_trim(size_t goal) {
+  const size_t given = pm::trim_heap(goal);
+  pm::count_released(pm::Reason::requested, given);
+  return given;
+}
 
 PM_API size_t pm_collapse(unsigned milliseconds) {
   if (pm::heap_view.small_limit == 0) return 0;

@@ -9,6 +9,8 @@
 #include "os/process.h"
 #include "page/collapse.h"
 #include "page/page.h"
+#include "reclaim/worker.h"
+#include "runtime/notify.h"
 #include "runtime/runtime.h"
 #include "slab/slab.h"
 
@@ -114,21 +116,11 @@ void collect_file_heaps(Snapshot& out) {
   out.mappings += 3 * sum.heaps;
 }
 
-uint64_t resident_bytes() {
-  char text[128];
-  if (os::read_small_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
-  const char* p = text;
-  while (*p != 0 && *p != ' ') ++p;
-  uint64_t pages = 0;
-  for (++p; *p >= '0' && *p <= '9'; ++p) pages = pages * 10 + static_cast<uint64_t>(*p - '0');
-  return pages * os::page_size();
-}
-
 }  // namespace
 
 void collect(Snapshot& out) {
   out = {};
-  out.resident_bytes = resident_bytes();
+  out.resident_bytes = os::process_resident_bytes();
   if (serving() != Serving::heap) {
     strcpy(out.mode, "passthrough");
     return;
@@ -160,6 +152,7 @@ void collect(Snapshot& out) {
   out.foreign_frees = heap.foreign_frees;
   out.misuses = heap.misuses;
   out.fork_children = fork_children.load(std::memory_order_relaxed);
+  collect_pressure(out);
 }
 
 void after_fork_child() {
@@ -167,6 +160,8 @@ void after_fork_child() {
   page_after_fork_child(!fork_took_locks());
   slab_after_fork();
   magazine_after_fork_child(!fork_took_locks());
+  worker_after_fork_child();
+  notify_after_fork_child();
   fork_children.fetch_add(1, std::memory_order_relaxed);
 }
 

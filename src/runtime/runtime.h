@@ -3,6 +3,8 @@
 
 #include "config/options.h"
 #include "metrics/metrics.h"
+#include "poolmalloc/poolmalloc.h"
+#include "reclaim/engine.h"
 
 namespace pm {
 
@@ -21,8 +23,16 @@ void after_fork_child();
 // Whether the last before_fork took them.
 bool fork_took_locks();
 
+// The rows of the groups Pressure, Forecast and Memory given back.
+void collect_pressure(Snapshot& out);
+
 // Fills `out` with the present state. Takes the page layer's locks one by one; allocates nothing.
 void collect(Snapshot& out);
+
+// Hands the options on to the worker and sets the first mark; starts nothing.
+void start_pressure(const Options& options);
+// What a look found, as the public API tells it.
+void describe_pressure(const PressureView& view, pm_forecast& out);
 
 // At load, so that the report at exit has somewhere to go.
 void prepare_report();

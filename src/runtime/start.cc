@@ -9,6 +9,7 @@
 #include "os/process.h"
 #include "page/nodes.h"
 #include "page/page.h"
+#include "reclaim/worker.h"
 #include "runtime/runtime.h"
 #include "slab/slab.h"
 
@@ -108,6 +109,7 @@ Serving start() {
                     : magazine_uses_mm_cid() ? "rseq magazines by mm_cid"
                                              : "rseq magazines");
   }
+  start_pressure(current);
   heap_view.checked = current.check == "default";
   // From here on the hot path serves.
   heap_view.small_limit = kMaxClassSize + 1;
@@ -159,6 +161,7 @@ void before_fork() {
   if (serving() != Serving::heap) return;
   forked_inside_lock = inside_lock();
   if (forked_inside_lock) return;
+  worker_before_fork();
   magazine_before_fork();
   slab_before_fork();
   page_before_fork();
@@ -169,6 +172,7 @@ void after_fork_parent() {
   page_after_fork_parent();
   slab_after_fork();
   magazine_after_fork_parent();
+  worker_after_fork_parent();
 }
 
 }  // namespace pm

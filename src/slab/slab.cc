@@ -353,6 +353,15 @@ size_t slab_decommit() {
   return bytes;
 }
 
+uint64_t slab_empty_bytes() {
+  uint64_t bytes = 0;
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    bytes += classes[id].empties.load(std::memory_order_relaxed) *
+             (size_class(static_cast<ClassId>(id)).slab_granules * kGranuleBytes);
+  }
+  return bytes;
+}
+
 SlotPlace slab_find(const void* p) {
   const ClassId id = class_at(p);
   const SizeClass& c = size_class(id);

@@ -28,6 +28,8 @@ size_t slab_deallocate(ClassId id, void** objects, size_t count);
 // Releases empty slabs and orders the rest so that full ones are used first, for all classes. Returns bytes given to
 // the page layer.
 size_t slab_trim();
+// What slab_trim would release at least, as far as frees have noticed; a hint.
+uint64_t slab_empty_bytes();
 
 // Decommits the pages of sparse slabs that hold free slots only. Returns bytes given to the system.
 // Such pages fault in again one by one, so this is for when memory is short.

@@ -5,6 +5,7 @@
 #include "os/memory.h"
 #include "os/process.h"
 #include "page/decommit.h"
+#include "page/exposure.h"
 #include "tests/unit/layers.h"
 
 namespace {
@@ -352,6 +353,87 @@ TEST_CASE("memory that is refused is reported, and what is free still serves") {
     EXPECT(allocate_large(512 * kMiB, 16, false) == nullptr && statistics().refusals > 0);
     EXPECT(free_at(p) == FreeLarge::done);
     EXPECT(large(kMiB) != nullptr);
+  });
+}
+
+// The size of what may be resident, by the page layer's own books.
+uint64_t exposed_by_books() {
+  const PageStatistics now = statistics();
+  return now.committed_bytes - now.clean_bytes;
+}
+
+TEST_CASE("exposure is everything but clean free memory, whatever happens") {
+  in_fresh_process([] {
+    start_pages(kGiB);
+    EXPECT(exposed_bytes() == 0);
+    char* const p = large(4 * kMiB);
+    EXPECT(exposed_bytes() == 4 * kMiB && exposed_bytes() == exposed_by_books());
+    bool clean = false;
+    const GranuleIndex run = allocate_slab_run(4, &clean);
+    EXPECT(exposed_bytes() == 4 * kMiB + 4 * kGranuleBytes);
+    EXPECT(resize_large(p, kMiB) && exposed_bytes() == 4 * kMiB + 4 * kGranuleBytes);
+    EXPECT(free_at(p) == FreeLarge::done);
+    EXPECT(exposed_bytes() == exposed_by_books());
+    EXPECT(page_trim(SIZE_MAX) == 4 * kMiB);
+    EXPECT(exposed_bytes() == 4 * kGranuleBytes && exposed_bytes() == exposed_by_books());
+    release_slab_run(run, 4);
+    EXPECT(page_trim(SIZE_MAX) == 4 * kGranuleBytes && exposed_bytes() == 0);
+    const PageFigures now = page_figures();
+    EXPECT(now.decommitted_bytes == 4 * kMiB + 4 * kGranuleBytes && now.dirty_bytes == 0);
+    EXPECT(now.large_bytes == 0 && now.large_released_bytes == kMiB && now.exposed_bytes == 0);
+  });
+}
+
+TEST_CASE("the mark is passed by what is taken into use, not by what lies free and clean") {
+  in_fresh_process([] {
+    start_pages(kGiB);
+    mark_exposure(2 * kMiB);
+    EXPECT(!is_over_mark());
+    char* const p = large(2 * kMiB);
+    EXPECT(!is_over_mark());
+    char* const q = large(kGranuleBytes);
+    EXPECT(is_over_mark());
+    EXPECT(free_at(p) == FreeLarge::done && is_over_mark());
+    EXPECT(page_trim(SIZE_MAX) == 2 * kMiB && !is_over_mark());
+    EXPECT(free_at(q) == FreeLarge::done);
+  });
+}
+
+TEST_CASE("a trim of blocks leaves shorter runs alone") {
+  in_fresh_process([] {
+    start_pages(kGiB);
+    char* const block = large(8 * kMiB);
+    char* const fence = large(kGranuleBytes);
+    char* const run = large(5 * kGranuleBytes);
+    large(kGranuleBytes);
+    EXPECT(free_at(block) == FreeLarge::done && free_at(run) == FreeLarge::done);
+    const DirtyFigures dirty = page_dirty();
+    EXPECT(dirty.block_bytes == 8 * kMiB && dirty.run_bytes == 5 * kGranuleBytes);
+    EXPECT(page_trim(SIZE_MAX, TrimScope::blocks) == 8 * kMiB);
+    EXPECT(page_dirty().block_bytes == 0 && page_dirty().run_bytes == 5 * kGranuleBytes);
+    EXPECT(page_trim(SIZE_MAX) == 5 * kGranuleBytes);
+    EXPECT(fence[0] == 0);
+  });
+}
+
+TEST_CASE("memory is touched ahead of demand, and a refault is measured on free memory") {
+  in_fresh_process([] {
+    start_pages(kGiB);
+    EXPECT(page_measure_refault() == 0 && page_prefault(8 * kMiB) == 0);  // there is nothing yet
+    char* const p = large(32 * kMiB);
+    char* const fence = large(1);
+    EXPECT(free_at(p) == FreeLarge::done && page_trim(SIZE_MAX) == 32 * kMiB);
+    EXPECT(os::resident_bytes(address_of(p), 32 * kMiB) == 0);
+    const uint64_t ns = page_measure_refault();
+    EXPECT(os::resident_bytes(address_of(p), 32 * kMiB) == 0);
+    if (ns == 0) return;  // a kernel that cannot populate
+    EXPECT(page_prefault(8 * kMiB) == 8 * kMiB);
+    EXPECT(statistics().dirty_bytes == 8 * kMiB && exposed_bytes() == exposed_by_books());
+    EXPECT(os::resident_bytes(address_of(p), 32 * kMiB) == 8 * kMiB);
+    // Whoever asks next gets it.
+    char* const q = large(8 * kMiB);
+    EXPECT(os::resident_bytes(address_of(q), 8 * kMiB) == 8 * kMiB);
+    EXPECT(fence[0] == 0);
   });
 }
 

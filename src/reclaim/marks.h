@@ -1,0 +1,56 @@
+// Where exposure (page/exposure.h) meets something: pure arithmetic on one sample.
+//
+// The heap charges what it takes into use exactly, so the room that a sample left is known to the byte until the next
+// one, whatever others do meanwhile.
+#pragma once
+
+#include <cstdint>
+
+namespace pm {
+
+inline constexpr uint64_t kNoMark = UINT64_MAX;
+
+struct Marks {
+  uint64_t kick;   // the worker should look again
+  uint64_t limit;  // the limit would be crossed: release first
+};
+
+struct MarkInput {
+  uint64_t exposed_bytes;  // at the sample
+  uint64_t pending_bytes;  // taken into use but not touched yet: see PendingTouch
+  uint64_t usage_bytes;
+  uint64_t limit_bytes;  // kNoMark: none
+};
+
+// A quarter of the room between two looks, and a sixty-fourth of the limit kept back for what is not ours.
+constexpr Marks marks_of(const MarkInput& in) {
+  if (in.limit_bytes == kNoMark) return {kNoMark, kNoMark};
+  const uint64_t kept = in.limit_bytes / 64;
+  const uint64_t used = in.usage_bytes + in.pending_bytes + kept;
+  const uint64_t room = used < in.limit_bytes ? in.limit_bytes - used : 0;
+  return {in.exposed_bytes + room / 4, in.exposed_bytes + room};
+}
+
+// Memory that was handed out a moment ago will mostly be touched the next; the sample's usage does not have it yet.
+// What stays untouched for long does not count: programs reserve more than they use.
+class PendingTouch {
+ public:
+  uint64_t update(uint64_t exposed_bytes, uint64_t resident_bytes) {
+    const int64_t waiting = pending_ / 2 + change(exposed_, exposed_bytes) - change(resident_, resident_bytes);
+    pending_ = seen_ && waiting > 0 ? waiting : 0;
+    exposed_ = exposed_bytes;
+    resident_ = resident_bytes;
+    seen_ = true;
+    return static_cast<uint64_t>(pending_);
+  }
+
+ private:
+  static int64_t change(uint64_t before, uint64_t now) { return static_cast<int64_t>(now - before); }
+
+  uint64_t exposed_ = 0;
+  uint64_t resident_ = 0;
+  int64_t pending_ = 0;
+  bool seen_ = false;
+};
+
+}  // namespace pm

@@ -1,0 +1,436 @@
+#include "reclaim/worker.h"
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "base/seq_cell.h"
+#include "os/process.h"
+#include "page/exposure.h"
+
+namespace pm {
+namespace {
+
+constexpr uint64_t kMs = 1'000'000;
+constexpr uint64_t kSecond = 1000 * kMs;
+// Programs that are over in a moment get no look at all.
+constexpr uint64_t kFirstSleepNs = 10 * kMs;
+constexpr uint64_t kFilesNs = 200 * kMs;    // between looks at the sensors' files
+constexpr uint64_t kPlaceNs = 2 * kSecond;  // between looks whether the worker is in its place
+constexpr uint64_t kTryAgainBytes = 16 * kMiB;
+constexpr uint64_t kRetryNs = 10 * kSecond;  // after the system refused a thread
+constexpr uint64_t kSliceEveryNs = 500 * kMs;
+constexpr uint64_t kSliceNs = kMs;
+constexpr uint64_t kParkWaitNs = 50 * kMs;
+constexpr uint64_t kAnswerNs = 50 * kMs;
+// What a hard limit keeps back for small requests, so that an exception can be thrown and memory be given back; and
+// what no request gets, because a new slab is noticed when it is there already.
+constexpr uint64_t kReserveBytes = 512 * kKiB;
+constexpr uint64_t kSlabBytes = 128 * kKiB;
+constexpr size_t kSmallRequest = 4 * kKiB;
+// After an emergency that could not make room: how much more until the next.
+constexpr uint64_t kEmergencyStep = 4 * kMiB;
+
+// In memory that a forked child finds zeroed.
+struct State {
+  std::atomic<int> process;  // whose state this is; 0: not set up
+  std::atomic<bool> setting_up;
+  std::atomic<bool> turn;       // somebody runs a round
+  std::atomic<bool> relieving;  // a thread makes room in an emergency
+  std::atomic<bool> stop;
+  std::atomic<uint32_t> bell;  // what the worker sleeps on
+  std::atomic<uint32_t> pauses;
+  std::atomic<uint32_t> parked;
+  std::atomic<uint64_t> refused_at_ns;  // 0: never
+  std::atomic<uint64_t> next_slice_ns;
+  std::atomic<uint64_t> waited_at_ns;
+  std::atomic<uint64_t> cpu_ns;
+  std::atomic<uint64_t> starts;
+  SeqCell<PressureView> view;
+  alignas(Engine) char engine[sizeof(Engine)];
+};
+
+WorkerOptions settings = {};
+// Set once; constant afterwards. Release pairs with the acquire of whoever finds it set.
+std::atomic<State*> state_pointer{nullptr};
+os::RawThread* thread = nullptr;
+bool wiped_on_fork = false;
+
+// Marks in bytes of exposure; see marks.h. Relaxed: whoever reads an old one acts a moment later.
+std::atomic<uint64_t> start_mark{kNoMark};
+std::atomic<uint64_t> kick_mark{kNoMark};
+std::atomic<uint64_t> limit_mark{kNoMark};
+std::atomic<bool> slicing{false};  // rounds run on slow paths
+
+std::atomic<uint64_t> emergencies{0};
+std::atomic<uint64_t> refusals{0};
+std::atomic<uint64_t> kicks{0};
+
+uint64_t get(const std::atomic<uint64_t>& value) { return value.load(std::memory_order_relaxed); }
+void set(std::atomic<uint64_t>& value, uint64_t to) { value.store(to, std::memory_order_relaxed); }
+
+Engine& engine_of(State& state) { return *reinterpret_cast<Engine*>(state.engine); }
+
+uint64_t hard_mark(size_t bytes) {
+  const uint64_t hard = get(own_limits.hard);
+  if (hard == 0) return kNoMark;
+  const uint64_t kept = bytes <= kSmallRequest ? kSlabBytes : kReserveBytes;
+  return hard > kept ? hard - kept : 0;
+}
+
+// The nearest mark is the one that the page layer's callers compare with. Slices look at every slow path.
+void rearm() {
+  uint64_t nearest = hard_mark(SIZE_MAX);
+  for (const std::atomic<uint64_t>* mark : {&start_mark, &kick_mark, &limit_mark}) {
+    if (get(*mark) < nearest) nearest = get(*mark);
+  }
+  mark_exposure(slicing.load(std::memory_order_relaxed) ? 0 : nearest < uint64_t{INT64_MAX} ? nearest : INT64_MAX);
+}
+
+void publish_marks(const Marks& marks) {
+  set(kick_mark, marks.kick);
+  set(limit_mark, marks.limit);
+  rearm();
+}
+
+State* map_state() {
+  static std::atomic<bool> mapping{false};
+  // One thread maps; who comes meanwhile goes without, this once.
+  if (mapping.exchange(true, std::memory_order_acquire)) return state_pointer.load(std::memory_order_acquire);
+  const os::ThreadMemory memory = os::map_thread_memory(sizeof(State));
+  if (memory.thread != nullptr) {
+    thread = memory.thread;
+    wiped_on_fork = memory.wiped;
+    state_pointer.store(static_cast<State*>(memory.kept), std::memory_order_release);
+  } else {
+    mapping.store(false, std::memory_order_release);
+  }
+  return state_pointer.load(std::memory_order_acquire);
+}
+
+// This process's state, set up; nullptr if there is no memory, another thread is at it, or it belongs to the process
+// that this one borrows its memory from (vfork).
+State* own_state() {
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  State* const found = state != nullptr ? state : map_state();
+  if (found == nullptr) return nullptr;
+  const int me = os::process_id();
+  const int owner = found->process.load(std::memory_order_acquire);
+  if (owner == me) return found;
+  if (owner != 0 || found->setting_up.exchange(true, std::memory_order_acquire)) return nullptr;
+  Engine* const engine = new (found->engine) Engine();
+  engine->configure(settings.pressure);
+  // Release pairs with the acquire above.
+  found->process.store(me, std::memory_order_release);
+  return found;
+}
+
+bool never(void*) { return false; }
+
+struct Turn {
+  explicit Turn(State& s) : state(s), taken(!s.turn.exchange(true, std::memory_order_acquire)) {}
+  ~Turn() {
+    if (taken) state.turn.store(false, std::memory_order_release);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+
+  State& state;
+  const bool taken;
+};
+
+// The holder of the turn runs a round and tells everybody what it found.
+uint64_t run_round(State& state, const os::RawThread* raw, Engine::Hurry hurry, uint64_t most_ns, uint64_t untouched) {
+  Engine& engine = engine_of(state);
+  const uint64_t next = engine.round(raw, hurry, &state, most_ns, untouched);
+  state.view.write(engine.view());
+  set(state.cpu_ns, engine.cpu_ns());
+  publish_marks(engine.marks());
+  return next;
+}
+
+// The raw thread.
+
+bool is_wanted_elsewhere(void* context) {
+  const State& state = *static_cast<const State*>(context);
+  return state.stop.load(std::memory_order_relaxed) || state.pauses.load(std::memory_order_acquire) != 0;
+}
+
+// Stands still until nobody forks any more.
+void park(State& state) {
+  for (;;) {
+    const uint32_t pauses = state.pauses.load(std::memory_order_acquire);
+    if (pauses == 0 || state.stop.load(std::memory_order_relaxed)) return;
+    state.parked.store(1, std::memory_order_release);
+    os::wake_all(state.parked);
+    os::wait_on(state.pauses, pauses, kSecond);
+    state.parked.store(0, std::memory_order_release);
+  }
+}
+
+// Sleeps until `deadline_ns`, a kick, or a call to stop or park. A futex cannot wait for files as well, so what the
+// sensors would be woken by is looked at some times a second; none of it warns earlier than usage does. True if a round
+// is due before its time.
+bool sleep_until(State& state, uint32_t rung, uint64_t deadline_ns) {
+  for (;;) {
+    if (state.bell.load(std::memory_order_acquire) != rung) return true;
+    const uint64_t now = os::monotonic_ns();
+    if (now >= deadline_ns || is_wanted_elsewhere(&state)) return false;
+    const uint64_t left = deadline_ns - now;
+    os::wait_on(state.bell, rung, left < kFilesNs ? left : kFilesNs);
+    if (left > kFilesNs && engine_of(state).has_woken()) return true;
+  }
+}
+
+// Rounds until the thread is to end; returns why.
+os::Place do_rounds(State& state) {
+  uint32_t rung = state.bell.load(std::memory_order_acquire);
+  uint64_t looked_ns = os::monotonic_ns();
+  uint64_t round_ns = looked_ns + kFirstSleepNs;
+  for (;;) {
+    const uint64_t look_ns = looked_ns + kPlaceNs;
+    const bool early = sleep_until(state, rung, round_ns < look_ns ? round_ns : look_ns);
+    if (state.stop.load(std::memory_order_relaxed)) return os::Place::same;
+    park(state);
+    const uint64_t now = os::monotonic_ns();
+    if (now >= look_ns) {
+      looked_ns = now;
+      const os::Place place = os::place_of(*thread);
+      if (place != os::Place::same) return place;
+    }
+    if (!early && now < round_ns) continue;
+    rung = state.bell.load(std::memory_order_acquire);
+    const Turn turn(state);
+    const uint64_t next = turn.taken ? run_round(state, thread, is_wanted_elsewhere, 0, 0) : kMs;
+    round_ns = os::monotonic_ns() + next;
+  }
+}
+
+void work(void* argument) {
+  State& state = *static_cast<State*>(argument);
+  const os::Place place = do_rounds(state);
+  const Turn turn(state);
+  if (turn.taken) engine_of(state).close();
+  // Whoever comes by next may start another. Not under a filter that came later: what it allows is unknown, and to ask
+  // may be death.
+  set(start_mark, place == os::Place::sandboxed ? kNoMark : 0);
+  rearm();
+}
+
+// The program's threads.
+
+// Has a worker started, or makes slices do. Outside of locks. If not even that can be now, it is tried again when the
+// heap has grown some more.
+void start_worker() {
+  set(start_mark, kNoMark);
+  State* const state = own_state();
+  if (state == nullptr) return set(start_mark, exposed_bytes() + kTryAgainBytes);
+  if (os::is_running(*thread)) return;
+  const uint64_t now = os::monotonic_ns();
+  const uint64_t refused = get(state->refused_at_ns);
+  if (settings.mode == WorkerMode::off || (refused != 0 && now - refused < kRetryNs)) {
+    slicing.store(true, std::memory_order_relaxed);
+    return;
+  }
+  state->stop.store(false, std::memory_order_relaxed);
+  const long result = os::start_thread(*thread, "poolmalloc", work, state);
+  if (result == -EBUSY) return;  // another thread was faster
+  if (result == 0) {
+    state->starts.fetch_add(1, std::memory_order_relaxed);
+    slicing.store(false, std::memory_order_relaxed);
+  } else {
+    set(state->refused_at_ns, now);
+    slicing.store(true, std::memory_order_relaxed);
+  }
+}
+
+void kick() {
+  set(kick_mark, kNoMark);
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state == nullptr) return;
+  kicks.fetch_add(1, std::memory_order_relaxed);
+  state->bell.fetch_add(1, std::memory_order_release);
+  os::wake_all(state->bell);
+  set(state->next_slice_ns, 0);
+}
+
+void maybe_slice(size_t bytes) {
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state == nullptr) return;
+  const uint64_t now = os::coarse_ns();
+  if (now < get(state->next_slice_ns)) return;
+  if (own_state() != state) return;
+  const Turn turn(*state);
+  if (!turn.taken) return;
+  set(state->next_slice_ns, now + kSliceEveryNs);
+  run_round(*state, nullptr, never, kSliceNs, bytes);
+  const uint64_t refused = get(state->refused_at_ns);
+  if (settings.mode != WorkerMode::off && refused != 0 && now - refused >= kRetryNs) start_worker();
+}
+
+// Gives back `goal` bytes of exposure and lowers `mark` by what of it was not resident, and so made no room.
+void release_and_correct(uint64_t goal, uint64_t& mark) {
+  const uint64_t before = os::process_resident_bytes();
+  const uint64_t given = release_now(kRealLayers, goal, Reason::emergency);
+  const uint64_t after = os::process_resident_bytes();
+  const uint64_t freed = before > after ? before - after : 0;
+  if (given > freed) mark = mark > given - freed ? mark - (given - freed) : 0;
+}
+
+// This allocation would take the process over its limit: gives back what is free, and if that does not make room, calls
+// the program back. The limit may have come nearer since the sample by what is not ours: resident memory tells.
+void relieve(State& state, size_t bytes) {
+  if (state.relieving.exchange(true, std::memory_order_acquire)) return;  // another thread is at it
+  emergencies.fetch_add(1, std::memory_order_relaxed);
+  PressureView view;
+  uint64_t mark = get(limit_mark);
+  if (state.view.read(view)) {
+    const uint64_t resident = os::process_resident_bytes();
+    const uint64_t exposed = exposed_bytes();
+    const uint64_t ours = exposed > view.exposed_bytes ? exposed - view.exposed_bytes : 0;
+    const uint64_t all = resident > view.sample.resident_bytes ? resident - view.sample.resident_bytes : 0;
+    if (all > ours) mark = mark > all - ours ? mark - (all - ours) : 0;
+  }
+  const uint64_t over = exposed_bytes() > mark ? exposed_bytes() - mark : 0;
+  // Some more than is missing, so that the next allocations need not come here each.
+  const uint64_t more = bytes > kEmergencyStep ? bytes : kEmergencyStep;
+  release_and_correct(over + more, mark);
+  if (exposed_bytes() > mark) {
+    ring(PressureLevel::emergency, PressureLevel::calm, exposed_bytes() - mark, nullptr, nullptr);
+    // Not again and again, should the program have no answer.
+    const uint64_t now = os::coarse_ns();
+    if (now - get(state.waited_at_ns) >= kSecond) {
+      set(state.waited_at_ns, now);
+      wait_for_answer(kAnswerNs);
+    }
+    if (exposed_bytes() > mark) release_and_correct(exposed_bytes() - mark, mark);
+  }
+  if (exposed_bytes() > mark) mark = exposed_bytes() + kEmergencyStep;
+  set(limit_mark, mark);
+  state.relieving.store(false, std::memory_order_release);
+  kick();
+}
+
+}  // namespace
+
+void worker_configure(const WorkerOptions& options) {
+  settings = options;
+  set(start_mark, options.mode == WorkerMode::always ? 0 : options.start_bytes);
+  rearm();
+}
+
+bool admit(size_t bytes, uint64_t before) {
+  const bool handler = inside_lock();
+  const uint64_t hard = hard_mark(bytes);
+  const auto forbidden = [&] { return exposed_bytes() > hard && exposed_bytes() > before; };
+  if (forbidden()) {
+    if (!handler) release_now(kRealLayers, exposed_bytes() - hard, Reason::emergency);
+    if (forbidden()) {
+      refusals.fetch_add(1, std::memory_order_relaxed);
+      if (!handler) ring(PressureLevel::emergency, PressureLevel::calm, bytes, nullptr, nullptr);
+      return false;
+    }
+  }
+  if (handler) return true;
+  const uint64_t exposed = exposed_bytes();
+  if (exposed > get(start_mark)) start_worker();
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state != nullptr && exposed > get(limit_mark)) relieve(*state, bytes);
+  if (exposed > get(kick_mark)) kick();
+  if (slicing.load(std::memory_order_relaxed)) maybe_slice(bytes);
+  rearm();
+  return true;
+}
+
+void set_own_limits(uint64_t soft, uint64_t hard) {
+  set(own_limits.soft, soft);
+  set(own_limits.hard, hard);
+  rearm();
+  kick();
+}
+
+bool worker_want() {
+  if (own_state() == nullptr) return false;
+  start_worker();
+  rearm();
+  return true;
+}
+
+void worker_stop() {
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state == nullptr || !os::is_running(*thread) || state->process.load() != os::process_id()) return;
+  state->stop.store(true, std::memory_order_relaxed);
+  state->bell.fetch_add(1, std::memory_order_release);
+  os::wake_all(state->bell);
+  os::join_thread(*thread, kSecond);
+}
+
+bool worker_was_started() {
+  const State* const state = state_pointer.load(std::memory_order_acquire);
+  return state != nullptr && get(state->starts) != 0;
+}
+
+WorkerState worker_state() {
+  if (slicing.load(std::memory_order_relaxed)) return WorkerState::slices;
+  return state_pointer.load(std::memory_order_acquire) != nullptr && os::is_running(*thread) ? WorkerState::running
+                                                                                             : WorkerState::none;
+}
+
+bool pressure_view(PressureView& out) {
+  const State* const state = state_pointer.load(std::memory_order_acquire);
+  return state != nullptr && state->view.read(out);
+}
+
+bool pressure_round() {
+  State* const state = inside_lock() ? nullptr : own_state();
+  if (state == nullptr) return false;
+  const Turn turn(*state);
+  if (turn.taken) run_round(*state, nullptr, never, kSliceNs, 0);
+  return turn.taken;
+}
+
+WorkerStatistics worker_statistics() {
+  WorkerStatistics out = {worker_state(), 0, 0, get(emergencies), get(refusals), get(kicks)};
+  if (const State* const state = state_pointer.load(std::memory_order_acquire); state != nullptr) {
+    out.starts = get(state->starts);
+    out.cpu_ns = get(state->cpu_ns);
+  }
+  return out;
+}
+
+void worker_before_fork() {
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state == nullptr) return;
+  state->pauses.fetch_add(1, std::memory_order_acq_rel);
+  state->bell.fetch_add(1, std::memory_order_release);
+  os::wake_all(state->bell);
+  const uint64_t deadline = os::monotonic_ns() + kParkWaitNs;
+  while (state->parked.load(std::memory_order_acquire) == 0 && os::is_running(*thread)) {
+    const uint64_t now = os::monotonic_ns();
+    if (now >= deadline) return;  // the locks protect what matters
+    os::wait_on(state->parked, 0, deadline - now < 10 * kMs ? deadline - now : 10 * kMs);
+  }
+}
+
+void worker_after_fork_parent() {
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state == nullptr || state->pauses.load(std::memory_order_relaxed) == 0) return;
+  state->pauses.fetch_sub(1, std::memory_order_acq_rel);
+  os::wake_all(state->pauses);
+}
+
+void worker_after_fork_child() {
+  State* const state = state_pointer.load(std::memory_order_acquire);
+  if (state == nullptr) return;
+  if (!wiped_on_fork) {
+    memset(static_cast<void*>(state), 0, sizeof *state);
+    thread->id.store(0, std::memory_order_relaxed);
+  }
+  slicing.store(false, std::memory_order_relaxed);
+  set(kick_mark, kNoMark);
+  set(limit_mark, kNoMark);
+  set(start_mark, settings.mode == WorkerMode::always ? 0 : settings.start_bytes);
+  rearm();
+}
+
+}  // namespace pm

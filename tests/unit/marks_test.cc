@@ -1,0 +1,43 @@
+#include "reclaim/marks.h"
+
+#include "tests/catch.h"
+
+namespace {
+
+using namespace pm;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+TEST_CASE("without a limit there is no mark") {
+  const Marks marks = marks_of({100 * kMiB, 0, 200 * kMiB, kNoMark});
+  CHECK(marks.kick == kNoMark);
+  CHECK(marks.limit == kNoMark);
+}
+
+TEST_CASE("the room is what the limit leaves, less a little") {
+  const Marks marks = marks_of({100 * kMiB, 0, 200 * kMiB, 640 * kMiB});
+  CHECK(marks.limit == 100 * kMiB + 430 * kMiB);
+  CHECK(marks.kick == 100 * kMiB + 430 * kMiB / 4);
+  // What was handed out and not touched yet takes room.
+  CHECK(marks_of({100 * kMiB, 30 * kMiB, 200 * kMiB, 640 * kMiB}).limit == 500 * kMiB);
+}
+
+TEST_CASE("over the limit there is none") {
+  const Marks marks = marks_of({100 * kMiB, 0, 700 * kMiB, 640 * kMiB});
+  CHECK(marks.limit == 100 * kMiB);
+  CHECK(marks.kick == 100 * kMiB);
+}
+
+TEST_CASE("memory taken into use counts until it is touched, or long untouched") {
+  PendingTouch pending;
+  CHECK(pending.update(100 * kMiB, 50 * kMiB) == 0);  // what was before is not known
+  CHECK(pending.update(200 * kMiB, 50 * kMiB) == 100 * kMiB);
+  CHECK(pending.update(200 * kMiB, 90 * kMiB) == 10 * kMiB);
+  CHECK(pending.update(200 * kMiB, 150 * kMiB) == 0);
+  CHECK(pending.update(300 * kMiB, 150 * kMiB) == 100 * kMiB);
+  uint64_t left = 0;
+  for (int i = 0; i < 30; ++i) left = pending.update(300 * kMiB, 150 * kMiB);
+  CHECK(left == 0);
+}
+
+}  // namespace
