@@ -355,10 +355,9 @@ size_t slab_decommit() {
 
 uint64_t slab_empty_bytes() {
   uint64_t bytes = 0;
-  for (unsigned id = 1; id < class_table->count; ++id) {
-    bytes += classes[id].empties.load(std::memory_order_relaxed) *
-             (size_class(static_cast<ClassId>(id)).slab_granules * kGranuleBytes);
-  }
+  each_home([&](const ClassSlabs& slabs, ClassId id) {
+    bytes += slabs.empties.load(std::memory_order_relaxed) * (size_class(id).slab_granules * kGranuleBytes);
+  });
   return bytes;
 }
 
