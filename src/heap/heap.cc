@@ -6,6 +6,7 @@
 #include "heap/misuse.h"
 #include "magazine/rejected.h"
 #include "os/libc.h"
+#include "os/process.h"
 #include "page/exposure.h"
 #include "page/page.h"
 #include "slab/slab.h"
@@ -28,6 +29,21 @@ class Charge {
  private:
   const uint64_t before_ = exposed_bytes();
 };
+
+// For an allocation that was refused: gives back what is free and tries again. Memory that would do may be in the hands
+// of a thread that decommits or sorts it and returns it soon, so while anybody has some the refusal is not final.
+template <typename Attempt>
+void* try_after_trim(Attempt attempt) {
+  constexpr uint64_t kLongest = 500'000'000;  // nanoseconds
+  const uint64_t start = os::monotonic_ns();
+  for (;;) {
+    const bool in_hand = !inside_lock() && (page_in_hand() || slab_in_hand());
+    trim_heap(SIZE_MAX);
+    void* const p = attempt();
+    if (p != nullptr || !in_hand || os::monotonic_ns() - start > kLongest) return p;
+    os::yield_thread();
+  }
+}
 
 void* allocate_small(ClassId id) {
   void* p;
@@ -63,8 +79,7 @@ void* allocate_large_within_limits(size_t size, size_t alignment, bool zero) {
   const Charge charge;
   void* p = allocate_large(size, alignment, zero);
   if (PM_UNLIKELY(p == nullptr) && size <= size_t{region.window_granules()} << kGranuleShift) {
-    trim_heap(SIZE_MAX);
-    p = allocate_large(size, alignment, zero);
+    p = try_after_trim([&] { return allocate_large(size, alignment, zero); });
   }
   if (p != nullptr && PM_UNLIKELY(!charge.is_admitted(size))) {
     void* start = nullptr;
@@ -173,8 +188,7 @@ void* allocate_after_miss(ClassId id) {
   const Charge charge;
   void* p = magazine_refill(id);
   if (PM_UNLIKELY(p == nullptr)) {
-    trim_heap(SIZE_MAX);
-    p = magazine_refill(id);
+    p = try_after_trim([id] { return magazine_refill(id); });
   }
   if (PM_UNLIKELY(!charge.is_admitted(size_class(id).size)) && p != nullptr) {
     deallocate(p, nullptr);

@@ -49,6 +49,14 @@ size_t page_trim(size_t goal, TrimScope scope) {
                       {.wait = true, .break_dense = goal >= all, .scope = scope});
 }
 
+bool page_in_hand() {
+  for (Shard& shard : shards) {
+    const ShardGuard guard(shard);
+    if (shard.busy != 0) return true;
+  }
+  return false;
+}
+
 DirtyFigures page_dirty() {
   DirtyFigures out = {0, 0};
   for (Shard& shard : shards) {

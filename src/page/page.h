@@ -78,6 +78,9 @@ bool prepare_inner_decommit(GranuleIndex first, uint32_t granules);
 enum class TrimScope : uint8_t { blocks, everything };
 size_t page_trim(size_t goal, TrimScope scope = TrimScope::everything);
 
+// Whether some thread has free memory out of the shards' structures, to decommit it.
+bool page_in_hand();
+
 // Free memory that may be resident, by what giving it back costs. Takes the locks one by one.
 struct DirtyFigures {
   uint64_t block_bytes;  // in free extents of a huge block or more

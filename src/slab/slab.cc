@@ -353,6 +353,13 @@ size_t slab_decommit() {
   return bytes;
 }
 
+bool slab_in_hand() {
+  bool found = false;
+  // Acquire pairs with the release at the end of a sweep: who finds none under way finds what it put back.
+  each_home([&](const ClassSlabs& slabs, ClassId) { found = found || slabs.sweeping.load(std::memory_order_acquire); });
+  return found;
+}
+
 uint64_t slab_empty_bytes() {
   uint64_t bytes = 0;
   each_home([&](const ClassSlabs& slabs, ClassId id) {

@@ -35,6 +35,9 @@ uint64_t slab_empty_bytes();
 // Such pages fault in again one by one, so this is for when memory is short.
 size_t slab_decommit();
 
+// Whether some thread has partial slabs off their stacks, to sort them or to decommit their pages.
+bool slab_in_hand();
+
 // Where an address lies. `p` must be in a granule of a class.
 struct SlotPlace {
   ClassId id;
