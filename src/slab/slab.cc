@@ -18,7 +18,7 @@ using StdAtomic = std::atomic<T>;
 // Indexed by the slab's first granule.
 struct alignas(kCacheLine) SlabRecord {
   std::atomic<uint32_t> next;  // link of the class's stack; see IndexStack
-  bool hollow;  // the pages of its free slots were decommitted, and no slot was taken since; the holder's
+  uint32_t hollow;  // how many slots were free when their pages were decommitted; 0 once one was taken; the holder's
   SlabCore<StdAtomic, kWords> core;
 };
 
@@ -89,7 +89,7 @@ GranuleIndex create_slab(ClassId id, Placement placement) {
     release_slab_run(first, c.slab_granules);
     return kNoGranule;
   }
-  records[first].hollow = false;
+  records[first].hollow = 0;
   records[first].core.create(c.slots);
   set_page_map(first, c.slab_granules, id);
   created.fetch_add(1, std::memory_order_relaxed);
@@ -213,7 +213,8 @@ void add_free_pages(GranuleIndex slab, const SizeClass& c, Batch& batch) {
 }
 
 bool is_worth_hollowing(GranuleIndex slab, const SizeClass& c) {
-  return !records[slab].hollow && records[slab].core.free_slots() * 2 >= c.slots;
+  const uint32_t free_slots = records[slab].core.free_slots();
+  return free_slots * 2 >= c.slots && free_slots > records[slab].hollow;
 }
 
 // Decommits the free pages of the class's sparse slabs. Those are off the stack for as long: other threads use the
@@ -235,7 +236,7 @@ size_t hollow_class(ClassSlabs& slabs, ClassId id) {
   Batch batch;
   for (uint32_t at = sparse; at != kNoIndex && !forking.load(std::memory_order_relaxed);
        at = link_of(at).load(std::memory_order_relaxed)) {
-    records[at].hollow = true;
+    records[at].hollow = records[at].core.free_slots();
     add_free_pages(at, c, batch);
   }
   batch.flush();
@@ -293,7 +294,7 @@ size_t slab_allocate(ClassId id, void** out, size_t wanted) {
       slab = hold_new(node, id);
       if (slab == kNoGranule) break;
     }
-    records[slab].hollow = false;
+    records[slab].hollow = 0;
     const uintptr_t base = slab_base(slab);
     records[slab].core.take(static_cast<uint32_t>(wanted - count), [&](unsigned word, uint64_t mask) {
       for (; mask != 0; mask &= mask - 1) {
@@ -348,7 +349,10 @@ size_t slab_trim() {
 size_t slab_decommit() {
   size_t bytes = 0;
   each_home([&](ClassSlabs& slabs, ClassId id) {
-    if (!slabs.partial.empty()) bytes += hollow_class(slabs, id);
+    if (slabs.partial.empty()) return;
+    bytes += hollow_class(slabs, id);
+    // What was in hand lies on top now.
+    sweep(slabs, id, 0);
   });
   return bytes;
 }

@@ -177,6 +177,33 @@ TEST_CASE("free pages of sparse slabs are decommitted, live objects keep their c
   });
 }
 
+TEST_CASE("slabs without pages are used last, and give more when more of them comes free") {
+  in_fresh_process([] {
+    start_slabs();
+    const ClassId id = class_of(1024);
+    const uint32_t slots = size_class(id).slots;
+    const std::vector<void*> objects = take(id, 4 * slots);
+    for (void* p : objects) memset(p, 0x5a, 1024);
+    const auto slab_of = [](const void* p) { return region.granule_of(p); };
+    // The first and the last keep a half of their objects, the second all but one, the third three quarters.
+    std::vector<void*> back;
+    for (uint32_t i = 0; i < slots / 2; ++i) {
+      back.push_back(objects[i]);
+      back.push_back(objects[3 * slots + i]);
+    }
+    back.push_back(objects[slots]);
+    back.insert(back.end(), objects.begin() + 2 * slots, objects.begin() + 2 * slots + slots / 4);
+    EXPECT(give(id, back) == 0);
+    EXPECT(slab_decommit() == 2 * kGranuleBytes / 2);
+    EXPECT(slab_of(take(id, 1)[0]) == slab_of(objects[slots]));
+    EXPECT(slab_of(take(id, slots / 4)[0]) == slab_of(objects[2 * slots]));
+    // All but the last of the first slab's.
+    EXPECT(give(id, {objects.begin() + slots / 2, objects.begin() + slots - 1}) == 0);
+    EXPECT(slab_decommit() > kGranuleBytes / 4);
+    EXPECT(static_cast<unsigned char*>(objects[slots - 1])[0] == 0x5a);
+  });
+}
+
 TEST_CASE("a slab's granules serve another class afterwards") {
   in_fresh_process([] {
     start_slabs();
