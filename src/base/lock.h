@@ -21,13 +21,13 @@ enum class LockRank : uint8_t {
   start,
   layout,
   magazine,
+  file_heap,
   shard0,
   shard1,
   shard2,
   shard3,
   region,
-  handler_shard,
-  file_heap
+  handler_shard
 };
 
 // Ranks this thread holds or is about to hold, one bit each. Written only by its own thread (and its signal handlers,

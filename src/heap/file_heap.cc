@@ -30,11 +30,11 @@ alignas(kCacheLine) unsigned char bodies[kMaxFileHeaps][1024];
 uint32_t granules_for(size_t bytes) { return static_cast<uint32_t>(divide_up(bytes, kGranuleBytes)); }
 size_t object_bytes(size_t bytes) { return align_up(bytes == 0 ? 1 : bytes, os::page_size()); }
 
-// The heap's lock, but for a signal handler that interrupted its own thread inside one: what it looks at is an object
+// The heap's lock, but for a signal handler that interrupted its own thread inside a lock: what it looks at is an object
 // of its own, whose record stands still.
 class Look {
  public:
-  explicit Look(Lock& lock, bool needed) : lock_(lock), taken_(needed && !lock.held_by_this_thread()) {
+  explicit Look(Lock& lock, bool needed) : lock_(lock), taken_(needed && !inside_lock()) {
     if (taken_) lock_.lock();
   }
   ~Look() {
@@ -98,7 +98,7 @@ FileHeap* FileHeap::of(const void* p) {
 }
 
 long FileHeap::destroy() {
-  if (lock_.held_by_this_thread()) return -EBUSY;
+  if (inside_lock()) return -EBUSY;
   // In a child, the thread that held the lock may not exist.
   if (!is_own()) lock_.reset_in_child(false);
   {
@@ -115,7 +115,7 @@ long FileHeap::destroy() {
 }
 
 void* FileHeap::allocate(size_t size, size_t alignment, long& error) {
-  error = !is_own() ? -EPERM : lock_.held_by_this_thread() ? -EAGAIN : body().extents.examine();
+  error = !is_own() ? -EPERM : inside_lock() ? -EAGAIN : body().extents.examine();
   if (error != 0) return nullptr;
   const size_t room = size_t{body().extents.granules()} << kGranuleShift;
   if (size > room || alignment > kMaxAlignment) {
@@ -209,7 +209,7 @@ bool FileHeap::release_locked(const Place& place) {
 
 void FileHeap::deallocate(void* p, const void* caller) {
   if (!is_own()) return;
-  if (PM_UNLIKELY(lock_.held_by_this_thread())) return put_off(p);
+  if (PM_UNLIKELY(inside_lock())) return put_off(p);
   Place place;
   bool run_freed = false;
   {
@@ -233,7 +233,7 @@ void FileHeap::put_off(void* p) {
 }
 
 void FileHeap::release_put_off() {
-  if (lock_.held_by_this_thread() || !has_put_off_.exchange(false, std::memory_order_acquire)) return;
+  if (inside_lock() || !has_put_off_.exchange(false, std::memory_order_acquire)) return;
   for (std::atomic<void*>& place : put_off_) {
     void* const p = place.exchange(nullptr, std::memory_order_acquire);
     if (p != nullptr) deallocate(p, nullptr);
@@ -284,7 +284,7 @@ bool FileHeap::resize_large(void* p, size_t size) {
 }
 
 void* FileHeap::reallocate(void* p, size_t size, const void* caller, long& error) {
-  error = !is_own() ? -EPERM : lock_.held_by_this_thread() ? -EAGAIN : 0;
+  error = !is_own() ? -EPERM : inside_lock() ? -EAGAIN : 0;
   if (error != 0) return nullptr;
   error = -EINVAL;
   size_t class_size = 0;
@@ -314,12 +314,12 @@ void* FileHeap::reallocate(void* p, size_t size, const void* caller, long& error
 }
 
 uint64_t FileHeap::trim(uint64_t goal) {
-  return is_own() && !lock_.held_by_this_thread() ? body().extents.trim(goal) : 0;
+  return is_own() && !inside_lock() ? body().extents.trim(goal) : 0;
 }
 
 bool FileHeap::collect(FileHeapStatistics& out) {
   // The generation is read before the lock is asked for: in a child that might be held by nobody.
-  if (!is_live() || !is_own() || lock_.held_by_this_thread()) return false;
+  if (!is_live() || !is_own() || inside_lock()) return false;
   out = {};
   uintptr_t records = 0;
   size_t bytes = 0;

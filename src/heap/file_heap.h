@@ -5,10 +5,10 @@
 // malloc_usable_size() work on such objects as on all others, and realloc() leaves them in their heap. Small objects
 // come from slabs whose records lie outside the file (heap/file_slabs.h), larger ones are extents.
 //
-// One lock for each heap guards all of it; no system call is made under it. It nests in nothing of ours and nothing
-// nests in it, so that it is the last of the ranks. A signal handler that interrupted its own thread inside such a lock
-// is refused memory, and what it frees is kept for the next caller, up to kPutOff objects; beyond that they stay
-// allocated until the heap goes.
+// One lock for each heap guards all of it; no system call is made under it. It nests in nothing of ours, and in it only
+// what a signal handler does that interrupted its thread there: such a handler may take the locks of other memory. A
+// handler that interrupted its own thread inside any lock of ours never waits for a heap's: it is refused memory, and
+// what it frees is kept for the next caller, up to kPutOff objects; beyond that they stay allocated until the heap goes.
 //
 // In a forked child the mapping is shared with the parent and the records are a copy: the child may read and write
 // objects, but is refused memory, and its frees are ignored. Heaps know their process by os::process_generation(), not
@@ -47,11 +47,11 @@ class FileHeap {
   // The heap that p lies in, nullptr for all other memory. Says nothing about whether an object is there.
   static FileHeap* of(const void* p);
 
-  // 0, or -EBUSY in a signal handler inside this heap. Its objects are gone afterwards.
+  // 0, or -EBUSY in a signal handler inside a lock. Its objects are gone afterwards.
   long destroy();
 
   // alignment is a power of two. nullptr: `error` is as FileExtents::allocate says, -EPERM in a forked child, -EAGAIN
-  // in a signal handler inside this heap.
+  // in a signal handler inside a lock.
   void* allocate(size_t size, size_t alignment, long& error);
   void deallocate(void* p, const void* caller);
   // p is not null. Shrinking does not fail for want of room.

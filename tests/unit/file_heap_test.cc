@@ -229,15 +229,15 @@ TEST_CASE("a child reads and writes its parent's objects, and no more") {
   });
 }
 
-// As a handler would find it that interrupted its thread inside the lock.
-TEST_CASE("inside a heap's lock nothing waits") {
-  in_fresh_process([] {
+// As a handler would find it that interrupted its thread inside a lock.
+void expect_no_wait(LockRank rank) {
+  in_fresh_process([rank] {
     test::start_slabs();
     FileHeap& heap = make();
     char* objects[20];
     for (char*& p : objects) p = take(heap, 100);
     long error = 0;
-    Lock other{LockRank::file_heap};
+    Lock other{rank};
     {
       const LockGuard guard(other);
       EXPECT(heap.allocate(10, 16, error) == nullptr && error == -EAGAIN);
@@ -248,6 +248,22 @@ TEST_CASE("inside a heap's lock nothing waits") {
     EXPECT(statistics(heap).objects == 20);
     take(heap, 10);
     EXPECT(statistics(heap).objects == 5);  // sixteen were kept in mind
+  });
+}
+
+TEST_CASE("inside a heap's lock nothing waits") { expect_no_wait(LockRank::file_heap); }
+// Else two handlers, each inside the lock that the other wants, would wait for ever.
+TEST_CASE("inside any other lock nothing waits for a heap's") { expect_no_wait(LockRank::region); }
+
+TEST_CASE("inside a heap's lock other memory is to be had, by growth too") {
+  in_fresh_process([] {
+    test::start_slabs();
+    Lock heaps_lock{LockRank::file_heap};
+    const LockGuard guard(heaps_lock);
+    void* const p = allocate_large(64 * kMiB, kSizeStep, false);
+    EXPECT(p != nullptr && region.grows() == 1);
+    void* start = nullptr;
+    EXPECT(free_large(p, &start) == FreeLarge::done);
   });
 }
 
