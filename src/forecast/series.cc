@@ -16,6 +16,7 @@ void Series::forget_history() {
   season_.clear();
   holt_.clear();
   line_ = {};
+  predicted_at_ = 0;
   for (Pending& one : pending_) one.made_at = 0;
 }
 
@@ -24,10 +25,12 @@ void Series::step(double value, bool odd) {
   holt_.update(value);
   season_.update(history_);
   level_.add(value, kScoreMemory * kEvery);
-  if ((history_.count() % kEvery != 0) != odd) {
+  const bool turn = (history_.count() % kEvery != 0) == odd;
+  if (!turn && history_.count() - predicted_at_ < kEvery) {
     for (unsigned horizon = 0; horizon < kHorizons; ++horizon) follow(horizon, value);
     return;
   }
+  predicted_at_ = history_.count();
   line_ = recent_line(history_);
   const Line maxima = maxima_line(history_);
   for (unsigned horizon = 0; horizon < kHorizons; ++horizon) {

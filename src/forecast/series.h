@@ -28,11 +28,14 @@ struct Prediction {
 
 class Series {
  public:
-  // The next step of the grid. Forecasts are judged every other step, those with an odd or an even number: two series
-  // that take turns share the work out evenly.
+  // The next step of the grid. Forecasts are judged every other step, those with an odd or an even number, so that two
+  // series that take turns share the work out evenly; and at each one seen where more than one lies between.
   void step(double value, bool odd);
   // A step that nobody saw, between two samples: fills the history, judges nothing.
-  void fill(double value) { history_.push(value); }
+  void fill(double value) {
+    history_.push(value);
+    holt_.update(value);
+  }
   void replace_newest(double value) { history_.replace_newest(value); }
   // Nothing is known of a long stretch: the history starts anew, what was learned about errors stays.
   void forget_history();
@@ -89,6 +92,7 @@ class Series {
   // are still to come, are widened by it.
   double above_ = 0, below_ = 0;
   uint64_t judged_ = 0;
+  uint64_t predicted_at_ = 0;  // history's count at the last forecast with a choice of its own
   Pending pending_[first_slot_of(kHorizons)];
 };
 

@@ -296,6 +296,28 @@ TEST_CASE("irregular samples give the forecasts of regular ones") {
   CHECK(std::fabs(static_cast<double>(f.growth_bytes_per_second) - 5e5) < 5e4);
 }
 
+// Two, four and ten steps of the grid at a time.
+TEST_CASE("sparse samples are judged and forecast by as well") {
+  for (const double gap : {1.0, 2.0, 5.0}) {
+    for (const double start : {0.0, gap / 2}) {
+      auto forecaster = std::make_unique<Forecaster>();
+      double time = start;
+      if (start > 0) forecaster->add(sample_at(0, 100 * kMega, 900 * kMega));
+      for (; time < 900; time += gap) {
+        forecaster->add(sample_at(time, static_cast<uint64_t>((100 + 0.5 * time) * kMega), 900 * kMega));
+      }
+      const Forecast& f = forecaster->current();
+      for (unsigned h = 0; h < kHorizons; ++h) {
+        const double expected = 100 + 0.5 * (time - gap + kHorizonSeconds[h]);
+        CAPTURE(gap, start, kHorizonSeconds[h]);
+        CHECK(std::fabs(static_cast<double>(f.demand[h].bytes) / kMega - expected) < 1);
+        CHECK(std::fabs(static_cast<double>(f.usage[h].bytes) / kMega - expected) < 1);
+      }
+      CHECK(f.confidence_permille > 500);
+    }
+  }
+}
+
 TEST_CASE("clocks that stand, go back or leap") {
   auto forecaster = std::make_unique<Forecaster>();
   feed(
