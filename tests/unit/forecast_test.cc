@@ -318,6 +318,17 @@ TEST_CASE("sparse samples are judged and forecast by as well") {
   }
 }
 
+// A curve too slow for a season and too bent for a line: the smoothed trend does better than the last value.
+TEST_CASE("a trend is one of steps, not of samples") {
+  auto forecaster = std::make_unique<Forecaster>();
+  for (double time = 0; time < 3000; time += 5) {
+    const double value = 300 + 200 * std::sin(time / 1500 * 2 * 3.14159);
+    forecaster->add(sample_at(time, static_cast<uint64_t>(value * kMega)));
+  }
+  const ForecastScore& score = forecaster->current().score;
+  CHECK(score.error_permille[1] < score.naive_error_permille[1] * 0.92);
+}
+
 TEST_CASE("clocks that stand, go back or leap") {
   auto forecaster = std::make_unique<Forecaster>();
   feed(
