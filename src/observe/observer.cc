@@ -97,12 +97,8 @@ void Observer::read(const HeapFigures& heap, Sample& sample) {
   }
   if (files_.process(files_.context) != process_) {
     // A forked child: what is open here speaks of the parent.
-    const uint64_t relocations = status_.relocations;
-    const ObserverOptions options = options_;
     stop();
     running_ = true;
-    options_ = options;
-    status_.relocations = relocations;
     begin();
   }
   const uint64_t now_ns = now();
