@@ -30,8 +30,8 @@ alignas(kCacheLine) unsigned char bodies[kMaxFileHeaps][1024];
 uint32_t granules_for(size_t bytes) { return static_cast<uint32_t>(divide_up(bytes, kGranuleBytes)); }
 size_t object_bytes(size_t bytes) { return align_up(bytes == 0 ? 1 : bytes, os::page_size()); }
 
-// The heap's lock, but for a signal handler that interrupted its own thread inside a lock: what it looks at is an object
-// of its own, whose record stands still.
+// The heap's lock, but for a signal handler that interrupted its own thread inside a lock: what it looks at is an
+// object of its own, whose record stands still.
 class Look {
  public:
   explicit Look(Lock& lock, bool needed) : lock_(lock), taken_(needed && !inside_lock()) {
@@ -313,9 +313,7 @@ void* FileHeap::reallocate(void* p, size_t size, const void* caller, long& error
   return moved;
 }
 
-uint64_t FileHeap::trim(uint64_t goal) {
-  return is_own() && !inside_lock() ? body().extents.trim(goal) : 0;
-}
+uint64_t FileHeap::trim(uint64_t goal) { return is_own() && !inside_lock() ? body().extents.trim(goal) : 0; }
 
 bool FileHeap::collect(FileHeapStatistics& out) {
   // The generation is read before the lock is asked for: in a child that might be held by nobody.

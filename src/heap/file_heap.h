@@ -8,7 +8,8 @@
 // One lock for each heap guards all of it; no system call is made under it. It nests in nothing of ours, and in it only
 // what a signal handler does that interrupted its thread there: such a handler may take the locks of other memory. A
 // handler that interrupted its own thread inside any lock of ours never waits for a heap's: it is refused memory, and
-// what it frees is kept for the next caller, up to kPutOff objects; beyond that they stay allocated until the heap goes.
+// what it frees is kept for the next caller, up to kPutOff objects; beyond that they stay allocated until the heap
+// goes.
 //
 // In a forked child the mapping is shared with the parent and the records are a copy: the child may read and write
 // objects, but is refused memory, and its frees are ignored. Heaps know their process by os::process_generation(), not
