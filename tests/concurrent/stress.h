@@ -172,8 +172,10 @@ void run_threads(unsigned n, bool disturb, Body body, Meanwhile meanwhile) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// Twice the CPUs, so that threads are preempted, and at least enough to meet.
+// POOLMALLOC_STRESS_THREADS, or twice the CPUs, so that threads are preempted, and at least enough to meet.
 inline unsigned many_threads() {
+  const char* const text = getenv("POOLMALLOC_STRESS_THREADS");
+  if (text != nullptr && atoi(text) > 0) return static_cast<unsigned>(atoi(text));
   const unsigned cpus = std::thread::hardware_concurrency();
   return cpus < 2 ? 4 : cpus > 8 ? 16 : 2 * cpus;
 }

@@ -1,6 +1,7 @@
-/* Threads allocate and free without a pause while others fork; the children allocate, free and exit: fork_storm [RUNS].
+/* Threads allocate and free without a pause while others fork; the children allocate, free and exit: fork_storm [RUNS [PATIENCE]].
  *
- * Each run is a process of its own. A hang anywhere ends in SIGALRM, which is a failure.
+ * Each run is a process of its own. A hang anywhere ends in SIGALRM, which is a failure; PATIENCE makes that wait longer
+ * by this factor, for emulated processors.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,6 +14,7 @@ enum { kAllocators = 4, kForkers = 3, kForks = 20, kSlots = 256, kRunSeconds = 9
 
 static _Atomic(void*) slots[kSlots];
 static atomic_bool stop;
+static unsigned patience = 1;
 
 static size_t some_size(uint64_t* random) {
   uint64_t choice = next_random(random);
@@ -43,7 +45,7 @@ static void* allocate_in_child(void* seed) {
 
 /* Frees what the parent left, starts a thread of its own, forks once more: all that a real child may do. */
 static void child(uint64_t random) {
-  alarm(kChildSeconds);
+  alarm(kChildSeconds * patience);
   churn(&random, 1000);
   pthread_t thread;
   EXPECT(pthread_create(&thread, NULL, allocate_in_child, (void*)(uintptr_t)7) == 0);
@@ -52,7 +54,7 @@ static void child(uint64_t random) {
   pid_t grandchild = fork();
   EXPECT(grandchild >= 0);
   if (grandchild == 0) {
-    alarm(kChildSeconds);
+    alarm(kChildSeconds * patience);
     churn(&random, 500);
     _exit(0);
   }
@@ -77,7 +79,7 @@ static void* fork_often(void* seed) {
 }
 
 static void storm(void) {
-  alarm(kRunSeconds);
+  alarm(kRunSeconds * patience);
   pthread_t allocators[kAllocators], forkers[kForkers];
   for (uintptr_t i = 0; i < kAllocators; ++i)
     EXPECT(pthread_create(&allocators[i], NULL, allocate, (void*)(i + 1)) == 0);
@@ -89,7 +91,8 @@ static void storm(void) {
 
 int main(int argc, char** argv) {
   int runs = argc > 1 ? atoi(argv[1]) : 1, failed = 0;
-  EXPECT(runs > 0);
+  if (argc > 2) patience = (unsigned)atoi(argv[2]);
+  EXPECT(runs > 0 && patience > 0);
   for (int run = 1; run <= runs; ++run) {
     pid_t pid = fork();
     EXPECT(pid >= 0);
