@@ -56,12 +56,33 @@ class OwnWorkload(Job):
         return {key: value for key, value in numbers.items() if key not in skip}
 
 
-def own_workloads(programs, options):
+class TimedWorkload(OwnWorkload):
+    """The same program with each call to the allocator timed, alone or while another thread makes it trim."""
+    group = "timed"
+
+    def __init__(self, name, words, question, programs, options, trim):
+        words = words if words[0] == "latency" else [f"timed-{words[0]}", *words[1:]]
+        super().__init__(f"{name}, trimmed" if trim else name, words, question, programs, options)
+        if trim:
+            self.environment = {"BENCH_TRIM": "1"}
+
+    def numbers(self, output):
+        numbers = json.loads(output.splitlines()[-1])
+        return {key: value for key, value in numbers.items() if key.endswith("_ns") or key == "trims"}
+
+
+def own_workloads(programs, options, timed=False):
     jobs = []
     for line in (BENCH / "workloads.txt").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
             name, command, question = (column.strip() for column in line.split("|"))
-            jobs.append(OwnWorkload(name, command.split(), question, programs, options))
+            words = command.split()
+            if not timed:
+                jobs.append(OwnWorkload(name, words, question, programs, options))
+                continue
+            jobs.append(TimedWorkload(name, words, question, programs, options, trim=False))
+            if words[0] != "latency":
+                jobs.append(TimedWorkload(name, words, question, programs, options, trim=True))
     return jobs
 
 

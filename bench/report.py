@@ -115,6 +115,18 @@ def row_text(row, allocators):
     return "\n".join(text) + "\n"
 
 
+def latency_text(row, allocators):
+    """What the calls took in nanoseconds; the median of the runs' quantiles, and of their worst."""
+    medians = row.medians()
+    columns = ["p50", "p90", "p99", "p99.9", "p99.99", "worst"]
+    lines = [[f"{row.label(allocator)} {call}"] +
+             [number(medians[allocator]["numbers"].get(f"{call}_{column}_ns"), 0) for column in columns]
+             for call in ("malloc", "free") for allocator in allocators if allocator in medians]
+    text = [f"{row.name}: {row.question}", table(["ns"] + columns, lines)] if lines else [row.name]
+    text += [f"  {row.label(allocator)}: FAILED: {reason}" for allocator, reason in row.failures.items()]
+    return "\n".join(text) + "\n"
+
+
 def extra_numbers(medians):
     """The names of what a program reports beyond its speed: resident memory at a certain point, latencies."""
     names = dict.fromkeys(key for median in medians.values() for key in median["numbers"])

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154,SC2164
 # Sourced by the scripts that boot Debian's kernel in qemu: with nothing but busybox, the C library and what they add.
 # They set `name` before, for messages. Emulation of the processor only (TCG): slow, and needs no privilege.
 #

@@ -1,9 +1,10 @@
 // A histogram of durations over many magnitudes, in the manner of HdrHistogram: exact below 64, above that each power
 // of two is cut into 64 equal steps, so a reported value is at most 1.6 % above the true one. Fixed size, no
-// allocation, one writer; threads record into their own and merge at the end.
+// allocation. One writer, by record(), or many, by record_shared(); whoever merges and asks comes after them.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,16 @@ class Histogram {
     ++counts_[bucket_of(value)];
     ++total_;
     worst_ = std::max(worst_, value);
+  }
+
+  // Relaxed: the counts belong to nothing but themselves.
+  void record_shared(uint64_t value) {
+    std::atomic_ref(counts_[bucket_of(value)]).fetch_add(1, std::memory_order_relaxed);
+    std::atomic_ref(total_).fetch_add(1, std::memory_order_relaxed);
+    std::atomic_ref worst(worst_);
+    uint64_t seen = worst.load(std::memory_order_relaxed);
+    while (seen < value && !worst.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+    }
   }
 
   void merge(const Histogram& other) {

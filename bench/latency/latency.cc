@@ -12,16 +12,11 @@
 
 #include "../workloads/harness.h"
 #include "histogram.h"
+#include "ticks.h"
 
 namespace {
 
-// The fences keep the call's own instructions inside the two readings and everybody else's outside.
-uint64_t ticks() {
-  _mm_lfence();
-  const uint64_t now = __rdtsc();
-  _mm_lfence();
-  return now;
-}
+using bench::ticks;
 
 struct Times {
   bench::Histogram malloc;

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,9 +15,11 @@
 namespace bench {
 namespace {
 
+constexpr uint64_t kWarmUp = 1000;
+
 [[noreturn]] void run_child(void (*prepare)(), void (*body)(uint64_t), uint64_t turns, const int report) {
   prepare();
-  body(turns);
+  body(kWarmUp);
   // Where the kernel is told of sequences; known only once the heap has started.
   const uintptr_t announced = reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) +
                               static_cast<uintptr_t>(pm::os::rseq_area_offset) + offsetof(pm::os::RseqArea, rseq_cs);
@@ -35,14 +38,22 @@ bool at_breakpoint(pid_t child) {
   return ptrace(PTRACE_GETSIGINFO, child, nullptr, &info) == 0 && info.si_code == SI_KERNEL;
 }
 
-// The steps from the first breakpoint to the second.
+uintptr_t next_instruction(pid_t child) {
+  return static_cast<uintptr_t>(ptrace(PTRACE_PEEKUSER, child, offsetof(user_regs_struct, rip), nullptr));
+}
+
+// The steps from the first breakpoint to the second. A repeated string instruction (rep stos) is stopped after each of
+// its rounds, with itself to come next; that is one instruction still.
 int64_t count_steps(pid_t child, uintptr_t announced) {
   int64_t steps = 0;
+  uintptr_t before = next_instruction(child);
   for (int status;;) {
     if (ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr) != 0) return -1;
     if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) return -1;
     if (at_breakpoint(child)) return steps;
-    ++steps;
+    const uintptr_t now = next_instruction(child);
+    steps += now != before;
+    before = now;
     if (ptrace(PTRACE_POKEDATA, child, reinterpret_cast<void*>(announced), nullptr) != 0) return -1;
   }
 }

@@ -8,8 +8,8 @@
 
 namespace bench {
 
-// Instructions per turn of body(turns), a second time over so that everything is warm; less than 0 if this system
-// allows no tracing. prepare() runs untraced before.
+// Instructions per turn of body(turns), after prepare() and many turns untraced; less than 0 if this system allows no
+// tracing.
 double instructions_per_turn(void (*prepare)(), void (*body)(uint64_t turns), uint64_t turns);
 
 }  // namespace bench

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 
 #include "heap/heap.h"
 #include "instructions.h"
@@ -26,7 +27,10 @@ bool possible(const bench::Operation& operation) {
 }
 
 void measure(benchmark::State& state, const bench::Operation& operation) {
-  operation.prepare();
+  // Called several times for each, first to find out how many turns it takes.
+  static const bench::Operation* prepared = nullptr;
+  if (prepared != &operation) operation.prepare();
+  prepared = &operation;
   operation.run(kTurns);
   const uint64_t start = __rdtsc();
   while (state.KeepRunningBatch(kTurns)) operation.run(kTurns);
@@ -70,7 +74,7 @@ int main(int argc, char** argv) {
     return turns > 0 ? count_instructions(static_cast<uint64_t>(turns)) : 2;
   }
   for (const bench::Operation& operation : bench::operations()) {
-    if (possible(operation)) benchmark::RegisterBenchmark(operation.name, measure, operation);
+    if (possible(operation)) benchmark::RegisterBenchmark(operation.name, measure, std::ref(operation));
   }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

@@ -96,7 +96,7 @@ void empty_magazine() {
 }
 
 void empty_depot() {
-  while (const size_t n = depot_take(small_class(), scratch)) {
+  while (const size_t n = depot_take(0, small_class(), scratch)) {
     check(slab_deallocate(small_class(), scratch, n) == 0, "the slabs refuse objects");
   }
 }
@@ -119,7 +119,7 @@ void run_refill_from_slab(uint64_t times) {
 void prepare_depot() {
   prepare_empty();
   const size_t n = slab_allocate(small_class(), scratch, size_class(small_class()).batch);
-  check(depot_put(small_class(), scratch, n), "the depot is full");
+  check(depot_put(0, small_class(), scratch, n), "the depot is full");
 }
 
 void run_refill_from_depot(uint64_t times) {
@@ -127,7 +127,7 @@ void run_refill_from_depot(uint64_t times) {
   for (uint64_t i = 0; i < times; ++i) {
     scratch[0] = magazine_refill(id);
     const uint32_t n = RseqAccess::pop_batch(RseqAccess::cpu(), id, scratch + 1, kMaxBatch - 1);
-    check(n > 0 && depot_put(id, scratch, n + 1), "the refill brought nothing");
+    check(n > 0 && depot_put(0, id, scratch, n + 1), "the refill brought nothing");
   }
 }
 
@@ -163,7 +163,7 @@ void run_flush(uint64_t times) {
     check(magazine_push(id, object) == Push::done, "no room");
     check(magazine_push(id, other) == Push::done, "no room");
     check(slab_allocate(id, &object, 1) == 1 && magazine_overflow(id, object) == Overflow::done, "no flush");
-    const size_t n = depot_take(id, scratch);
+    const size_t n = depot_take(0, id, scratch);
     check(n > 1, "the flush went elsewhere");
     check(RseqAccess::push_batch(RseqAccess::cpu(), id, scratch, static_cast<uint32_t>(n - 1)) == n - 1, "no room");
     check(slab_deallocate(id, scratch + n - 1, 1) == 0, "the slabs refuse an object");
@@ -193,8 +193,8 @@ void prepare_batch() { check(slab_allocate(small_class(), scratch, kBatch) == kB
 void run_depot(uint64_t times) {
   const ClassId id = small_class();
   for (uint64_t i = 0; i < times; ++i) {
-    check(depot_put(id, scratch, kBatch), "the depot is full");
-    check(depot_take(id, scratch) == kBatch, "the depot is empty");
+    check(depot_put(0, id, scratch, kBatch), "the depot is full");
+    check(depot_take(0, id, scratch) == kBatch, "the depot is empty");
   }
 }
 
@@ -207,6 +207,12 @@ void run_slab(uint64_t times) {
   }
 }
 
+// One run stays, so that its block is not made and given back in each turn.
+void prepare_slab_run() {
+  bool clean;
+  check(allocate_slab_run(1, &clean) != kNoGranule, "no memory");
+}
+
 void run_slab_run(uint64_t times) {
   for (uint64_t i = 0; i < times; ++i) {
     bool clean;
@@ -216,15 +222,16 @@ void run_slab_run(uint64_t times) {
   }
 }
 
-// Extents of a shard that nobody else has: a chunk in which every second granule is taken, and a rest in one piece.
-constexpr uint8_t kOwnShard = 200;
+// A chunk beside the shards' own, in which every second granule is taken, and a rest in one piece. Its first and last
+// granule are never free, so that it does not merge with what shard 0 has around it.
+constexpr uint8_t kOwnShard = 0;
 constexpr uint32_t kGranules = 4096;
 Extents extents{kOwnShard};
 
 void prepare_extents() {
   const Region::Chunk chunk = region.grow(kGranules, kOwnShard);
   check(chunk.granules >= kGranules, "no memory");
-  extents.release(chunk.first, chunk.granules);
+  extents.release(chunk.first + 1, chunk.granules - 2);
   GranuleIndex single[1024];
   for (GranuleIndex& one : single) one = extents.allocate(1, 1);
   for (size_t i = 0; i < std::size(single); i += 2) extents.release(single[i], 1);
@@ -280,7 +287,7 @@ const std::vector<Operation>& operations() {
     {"depot_put(32) + depot_take", Needs::nothing, prepare_batch, run_depot},
     {"slab_allocate(1) + slab_deallocate(1)", Needs::nothing, prepare_batch, run_slab<1>},
     {"slab_allocate(32) + slab_deallocate(32)", Needs::nothing, prepare_batch, run_slab<32>},
-    {"allocate_slab_run(1) + release_slab_run(1)", Needs::nothing, no_preparation, run_slab_run},
+    {"allocate_slab_run(1) + release_slab_run(1)", Needs::nothing, prepare_slab_run, run_slab_run},
     {"extents: allocate(1) + release", Needs::nothing, prepare_extents, run_extents_same},
     {"extents: allocate(3), (1) + release both", Needs::nothing, prepare_extents, run_extents_mixed},
     {"allocate_large(256 KiB) + free_large, from the free list", Needs::nothing, prepare_large, run_large},
