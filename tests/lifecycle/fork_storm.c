@@ -1,7 +1,8 @@
-/* Threads allocate and free without a pause while others fork; the children allocate, free and exit: fork_storm [RUNS [PATIENCE]].
+/* Threads allocate and free without a pause while others fork; the children allocate, free and exit: fork_storm [RUNS
+ * [PATIENCE]].
  *
- * Each run is a process of its own. A hang anywhere ends in SIGALRM, which is a failure; PATIENCE makes that wait longer
- * by this factor, for emulated processors.
+ * Each run is a process of its own. A hang anywhere ends in SIGALRM, which is a failure; PATIENCE makes that wait
+ * longer by this factor, for emulated processors.
  */
 #include <pthread.h>
 #include <stdatomic.h>
