@@ -42,7 +42,7 @@ void measure(benchmark::State& state, const bench::Operation& operation) {
 int count_instructions(uint64_t turns) {
   for (const bench::Operation& operation : bench::operations()) {
     if (!possible(operation)) continue;
-    const uint64_t fewer = turns / operation.parts + 2;
+    const uint64_t fewer = turns / operation.parts + 1;
     const double count = bench::instructions_per_turn(operation.prepare, operation.run, fewer) / operation.parts;
     if (count < 0) {
       std::fprintf(stderr, "bench-micro: cannot count the instructions of \"%s\"\n", operation.name);

@@ -283,7 +283,6 @@ const std::vector<Operation>& operations() {
 #endif
     {"magazine pop + push, locked", Needs::locked, prepare_objects, run_pop_push_locked},
     {"allocate(64) + deallocate, locked", Needs::locked, prepare_objects, run_allocate_deallocate},
-    {"a pair of 512 allocate(64), 512 deallocate, locked", Needs::locked, prepare_objects, run_burst, kBurst},
     {"depot_put(32) + depot_take", Needs::nothing, prepare_batch, run_depot},
     {"slab_allocate(1) + slab_deallocate(1)", Needs::nothing, prepare_batch, run_slab<1>},
     {"slab_allocate(32) + slab_deallocate(32)", Needs::nothing, prepare_batch, run_slab<32>},
