@@ -44,7 +44,9 @@ class Counter:
         self._known = {}
 
     def run(self, allocator, words):
-        variables = dict(allocator.environment)
+        # Its worker thread blocks all signals, and so would not survive a breakpoint; with so small a heap it stays
+        # away anyhow.
+        variables = {"POOLMALLOC_WORKER": "off"} | allocator.environment
         if allocator.library:
             variables["LD_PRELOAD"] = str(allocator.library)
         done = subprocess.run([self._program, *words], capture_output=True, text=True, timeout=900,
