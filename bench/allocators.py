@@ -75,22 +75,25 @@ def extra_allocator(text):
     return Allocator(name, path, dict(variable.split("=", 1) for variable in variables))
 
 
-def choose_allocators(options):
+def choose_allocators(options, tuned=None):
+    """`tuned`: names for more of them, each an allocator with settings of its own: name -> (allocator, environment)."""
+    tuned = tuned or {}
     chosen = options.chosen.split(",") if options.chosen else None
     extras = [extra_allocator(text) for text in options.allocator]
-    known = ["poolmalloc", "libc", *PEERS, *(extra.name for extra in extras)]
+    known = ["poolmalloc", "libc", *PEERS, *tuned, *(extra.name for extra in extras)]
     if chosen and (strange := set(chosen) - set(known)):
         stop(f"--with: no allocator is named {', '.join(sorted(strange))}; there are {', '.join(known)}")
     wanted = chosen or (["poolmalloc", "libc"] if options.smoke else known)
+    bases = {*wanted, *(tuned[name][0] for name in wanted if name in tuned)}
     found = []
-    if "poolmalloc" in wanted:
+    if "poolmalloc" in bases:
         library = options.library or find_library(options.build_dir)
         if library is None or not library.is_file():
             stop(f"no libpoolmalloc.so in {options.build_dir}" if options.library is None else f"no library {library}")
         found.append(Allocator("poolmalloc", library.resolve()))
-    if "libc" in wanted:
+    if "libc" in bases:
         found.append(Allocator("libc"))
-    peers = [name for name in PEERS if name in wanted]
+    peers = [name for name in PEERS if name in bases]
     if missing := [PEERS[name][1] for name in peers if find_peer(PEERS[name][0]) is None]:
         if not options.no_install:
             install(missing)
@@ -100,4 +103,6 @@ def choose_allocators(options):
             note(f"bench: {name} left out: {PEERS[name][1]} is not installed")
         else:
             found.append(Allocator(name, library))
-    return found + [extra for extra in extras if extra.name in wanted]
+    libraries = {allocator.name: allocator.library for allocator in found}
+    variants = [Allocator(name, libraries[base], settings) for name, (base, settings) in tuned.items() if base in libraries]
+    return [allocator for allocator in found + variants + extras if allocator.name in wanted]

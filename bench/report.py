@@ -215,14 +215,18 @@ def memory_over_time(runs_by_allocator):
             "kib": {allocator: run["samples_kib"][::step] for allocator, run in chosen.items()}}
 
 
-def write_html(path, data, uplot):
-    rows = [{**row, "memory": memory_over_time(row["runs"]), "runs": {a: len(runs) for a, runs in row["runs"].items()}}
-            for row in data["rows"]]
-    page = (pathlib.Path(__file__).parent / "page.html").read_text()
-    embedded = json.dumps({**data, "rows": rows}).replace("</", "<\\/")
+def fill_page(template, path, data, uplot):
+    """Writes a page that holds the chart library and the data."""
+    page = template.read_text()
     for mark, text in {"@TITLE@": html.escape(data["about"]["title"]),
                        "@UPLOT_LICENCE@": uplot["LICENSE"].replace("--", "- -"),
                        "@UPLOT_STYLE@": uplot["uPlot.min.css"], "@UPLOT_SCRIPT@": uplot["uPlot.iife.min.js"],
-                       "@DATA@": embedded}.items():
+                       "@DATA@": json.dumps(data).replace("</", "<\\/")}.items():
         page = page.replace(mark, text)
     pathlib.Path(path).write_text(page)
+
+
+def write_html(path, data, uplot):
+    rows = [{**row, "memory": memory_over_time(row["runs"]), "runs": {a: len(runs) for a, runs in row["runs"].items()}}
+            for row in data["rows"]]
+    fill_page(pathlib.Path(__file__).parent / "page.html", path, {**data, "rows": rows}, uplot)

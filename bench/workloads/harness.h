@@ -116,6 +116,22 @@ class Workload {
     return at > 0;
   }
 
+  // A word of the command line; what is measured is told apart by it, so it is a field as well.
+  const char* text(const char* option, const char* fallback) {
+    const int at = find(option);
+    const char* value = fallback;
+    if (at > 0) {
+      if (at + 1 >= argc_ || std::strpbrk(argv_[at + 1], "\"\\") != nullptr) {
+        std::fprintf(stderr, "%s: --%s needs a word\n", name_, option);
+        std::exit(2);
+      }
+      known_[at + 1] = true;
+      value = argv_[at + 1];
+    }
+    append(fields_, ",\"%s\":\"%s\"", option, value);
+    return value;
+  }
+
   double number(const char* option, double fallback) {
     const int at = find(option);
     double value = fallback;
