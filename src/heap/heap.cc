@@ -283,7 +283,7 @@ size_t trim_heap(size_t goal) {
   report_rejected();
   slab_trim();
   const size_t given = page_trim(goal);
-  return given < goal ? given + slab_decommit() : given;
+  return given < goal ? given + slab_decommit(goal - given) : given;
 }
 
 void check_at_exit() {

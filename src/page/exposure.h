@@ -41,6 +41,7 @@ struct PageFigures {
   uint64_t exposed_bytes;
   uint64_t dirty_bytes;
   uint64_t decommitted_bytes;     // total since start
+  uint64_t slab_run_bytes;        // granules in slabs
   uint64_t large_bytes;           // live
   uint64_t large_released_bytes;  // total since start
 };

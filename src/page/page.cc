@@ -73,6 +73,7 @@ PageFigures page_figures() {
   for (Shard& shard : shards) {
     const ShardGuard guard(shard);
     out.dirty_bytes += shard_dirty(shard) << kGranuleShift;
+    out.slab_run_bytes += shard.blocks.used_granules() << kGranuleShift;
     out.large_bytes += shard.large_bytes;
     out.large_released_bytes += shard.large_released_bytes;
   }

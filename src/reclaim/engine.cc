@@ -138,6 +138,13 @@ void Engine::set_marks(const Sample& sample, uint64_t given, uint64_t untouched)
   marks_ = marks_of({exposed, pending, usage, view_.limit_bytes});
 }
 
+// Near the limit every free slot is worth a try, though not ten times a second.
+uint64_t Engine::sparse_bytes(uint64_t now_ns) {
+  if (view_.level < PressureLevel::critical || now_ns - tried_slabs_ns_ < kSecond) return figures_.sparse_bytes();
+  tried_slabs_ns_ = now_ns;
+  return figures_.slab_free_bytes();
+}
+
 uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, uint64_t most_ns, uint64_t untouched) {
   const uint64_t cpu_before = os::thread_cpu_ns();
   figures_.gather();
@@ -157,13 +164,16 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
   view_.wanted_bytes = 0;
   look_for_leaks(sample.time_ns);
 
-  const Plan plan = planner_.next(sample, view_.forecast, view_.level, executor_.look(), executor_.prices());
+  const Holdings holdings = executor_.look(sparse_bytes(sample.time_ns));
+  const Plan plan = planner_.next(sample, view_.forecast, view_.level, holdings, executor_.prices());
   for (unsigned i = 0; i < plan.count; ++i) {
     if (plan.steps[i].action == Action::notify) view_.wanted_bytes = plan.steps[i].goal_bytes;
   }
   ring(view_.level, before, view_.wanted_bytes, thread, &borrowed_);
   GoOn context_of_work = {*this, hurry, context, cpu_before, most_ns};
+  const uint64_t slab_decommits = executor_.slab_decommits();
   const uint64_t given = executor_.carry_out(plan, go_on, &context_of_work);
+  if (executor_.slab_decommits() != slab_decommits) figures_.note_slabs_decommitted();
   const bool calm = view_.level == PressureLevel::calm;
   if (calm && most_ns == 0 && sample.time_ns - measured_at_ns_ >= kMeasureRefaultNs &&
       go_on(&context_of_work, Reason::idle)) {

@@ -88,6 +88,7 @@ class Engine {
   void open_sensors(bool waits);
   void apply_own_limits(Sample& sample) const;
   void look_for_leaks(uint64_t now_ns);
+  uint64_t sparse_bytes(uint64_t now_ns);
   uint64_t next_round_ns(const Sample& sample, const Plan& plan);
   void set_marks(const Sample& sample, uint64_t given, uint64_t untouched);
 
@@ -105,6 +106,7 @@ class Engine {
   PressureView view_ = {};
   Marks marks_ = {kNoMark, kNoMark};
   uint64_t cpu_ns_ = 0;
+  uint64_t tried_slabs_ns_ = 0;  // as a last resort
   uint64_t measured_at_ns_ = 0;
   bool open_ = false;
 };

@@ -59,7 +59,7 @@ void count_released(Reason reason, uint64_t bytes) {
   add(reclaim_counters.released_bytes[static_cast<unsigned>(reason)], bytes);
 }
 
-Holdings Executor::look() {
+Holdings Executor::look(uint64_t sparse_bytes) {
   Holdings out = {};
   const uint64_t now = layers_->clock_ns();
   const uint32_t blocks = layers_->block_count();
@@ -73,8 +73,8 @@ Holdings Executor::look() {
   out.empty_slab_bytes = layers_->empty_slab_bytes();
   const DirtyFigures dirty = layers_->dirty();
   out.dirty_block_bytes = dirty.block_bytes;
-  out.dirty_run_bytes = dirty.run_bytes;
-  out.dirty_bytes = dirty.block_bytes + dirty.run_bytes;
+  out.dirty_run_bytes = dirty.run_bytes + sparse_bytes;
+  out.dirty_bytes = out.dirty_block_bytes + out.dirty_run_bytes;
   out.small_page_bytes = layers_->collapsible_bytes();
   return out;
 }
@@ -113,9 +113,10 @@ uint64_t Executor::decommit(const Step& step, TrimScope scope, GoOn go_on, void*
     count_released(step.reason, now);
     given += now;
   }
-  const bool desperate = step.reason == Reason::limit_near || step.reason == Reason::emergency;
-  if (given < step.goal_bytes && scope == TrimScope::everything && desperate && go_on(context, step.reason)) {
-    const uint64_t sparse = layers_->decommit_slabs();
+  // The rest of the runs are free pages of sparse slabs.
+  if (given < step.goal_bytes && scope == TrimScope::everything && go_on(context, step.reason)) {
+    const uint64_t sparse = layers_->decommit_slabs(step.goal_bytes - given);
+    ++slab_decommits_;
     count_released(step.reason, sparse);
     given += sparse;
   }
@@ -158,7 +159,7 @@ uint64_t release_now(const ReclaimLayers& layers, uint64_t goal, Reason reason) 
     layers.release_slabs();
     given += layers.decommit(goal - given, TrimScope::everything);
   }
-  if (given < goal) given += layers.decommit_slabs();
+  if (given < goal) given += layers.decommit_slabs(goal - given);
   count_released(reason, given);
   return given;
 }

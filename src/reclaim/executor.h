@@ -25,7 +25,7 @@ struct ReclaimLayers {
   size_t (*release_slabs)();  // to the page layer
   DirtyFigures (*dirty)();
   size_t (*decommit)(size_t goal, TrimScope);
-  size_t (*decommit_slabs)();  // pages of sparse slabs; the last resort
+  size_t (*decommit_slabs)(size_t goal);  // pages of sparse slabs
   uint64_t (*collapsible_bytes)();
   size_t (*collapse)(uint64_t goal);
   size_t (*prefault)(size_t goal);
@@ -57,13 +57,16 @@ class Executor {
   void configure(const ReclaimLayers& layers) { layers_ = &layers; }
 
   // What could be given back now. Cheap: counters, and the page layer's locks one by one.
-  Holdings look();
+  // `sparse_bytes`: what of the slabs' free slots may be given back (Figures).
+  Holdings look(uint64_t sparse_bytes);
 
   // The steps but notify, in order, until they are done or `go_on` says no. Returns the bytes given to the system.
   uint64_t carry_out(const Plan& plan, GoOn go_on, void* context);
 
   // Touches one free huge block to learn what a refault costs. For calm moments with room to spare.
   void measure_refault();
+  // How often the pages of sparse slabs were decommitted.
+  uint64_t slab_decommits() const { return slab_decommits_; }
   const Prices& prices() const { return prices_; }
   void set_hold_price(uint64_t ns_per_mib_second) { prices_.hold_ns_per_mib_second = ns_per_mib_second; }
 
@@ -85,6 +88,7 @@ class Executor {
 
   const ReclaimLayers* layers_ = &kRealLayers;
   Prices prices_ = kUnmeasuredPrices;
+  uint64_t slab_decommits_ = 0;
   Look looks_[kMostBlocks] = {};
 };
 

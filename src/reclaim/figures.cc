@@ -4,6 +4,12 @@
 
 namespace pm {
 
+void Figures::find_sparse(uint64_t slab_free) {
+  slab_free_ = slab_free;
+  if (slab_free < least_slab_free_) least_slab_free_ = slab_free;
+  sparse_ = slab_free - least_slab_free_;
+}
+
 void Figures::gather() {
   const PageFigures pages = page_figures();
   magazine_collect(rows_);
@@ -12,6 +18,7 @@ void Figures::gather() {
   uint64_t allocated = pages.large_bytes + pages.large_released_bytes;
   uint64_t freed = pages.large_released_bytes;
   uint64_t cached = 0;
+  uint64_t live_small = 0;
   for (unsigned id = 1; id < class_table->count; ++id) {
     const MagazineClassStatistics& row = rows_[id];
     const uint64_t size = size_class(static_cast<ClassId>(id)).size;
@@ -22,8 +29,12 @@ void Figures::gather() {
     cached += (row.magazine_objects + row.depot_objects) * size;
     // The counters are read one after the other: what is freed meanwhile may be seen and its allocation not.
     live_[id] = out > back ? (out - back) * size : 0;
+    live_small += live_[id];
   }
-  heap_.used_bytes = pages.exposed_bytes > pages.dirty_bytes ? pages.exposed_bytes - pages.dirty_bytes : 0;
+  const uint64_t outside = live_small + cached;
+  find_sparse(pages.slab_run_bytes > outside ? pages.slab_run_bytes - outside : 0);
+  const uint64_t unused = pages.dirty_bytes + sparse_;
+  heap_.used_bytes = pages.exposed_bytes > unused ? pages.exposed_bytes - unused : 0;
   heap_.dirty_bytes = pages.dirty_bytes;
   heap_.committed_bytes = pages.committed_bytes;
   heap_.cached_bytes = cached;

@@ -346,10 +346,10 @@ size_t slab_trim() {
   return bytes;
 }
 
-size_t slab_decommit() {
+size_t slab_decommit(size_t goal) {
   size_t bytes = 0;
   each_home([&](ClassSlabs& slabs, ClassId id) {
-    if (slabs.partial.empty()) return;
+    if (bytes >= goal || slabs.partial.empty()) return;
     bytes += hollow_class(slabs, id);
     // What was in hand lies on top now.
     sweep(slabs, id, 0);

@@ -31,9 +31,10 @@ size_t slab_trim();
 // What slab_trim would release at least, as far as frees have noticed; a hint.
 uint64_t slab_empty_bytes();
 
-// Decommits the pages of sparse slabs that hold free slots only. Returns bytes given to the system.
+// Decommits the pages of sparse slabs that hold free slots only, class by class until `goal` bytes are given to the
+// system. Returns the bytes.
 // Such pages fault in again one by one, so this is for when memory is short.
-size_t slab_decommit();
+size_t slab_decommit(size_t goal = SIZE_MAX);
 
 // Whether some thread has partial slabs off their stacks, to sort them or to decommit their pages.
 bool slab_in_hand();

@@ -72,10 +72,10 @@ const ReclaimLayers kFakeLayers = {
           return size_t{from_blocks + from_runs};
         },
     .decommit_slabs =
-        [] {
+        [](size_t goal) {
           fake.calls.push_back("sparse");
-          const size_t bytes = fake.sparse;
-          fake.sparse = 0;
+          const size_t bytes = goal < fake.sparse ? goal : fake.sparse;
+          fake.sparse -= bytes;
           return bytes;
         },
     .collapsible_bytes = [] { return fake.small; },
@@ -121,7 +121,7 @@ uint64_t released(Reason reason) { return reclaim_counters.released_bytes[static
 TEST_CASE("holdings are what the layers hold") {
   Fixture f;
   fake.dirty = {8 * kMiB, kMiB};
-  const Holdings held = f.executor.look();
+  const Holdings held = f.executor.look(0);
   CHECK(held.magazine_bytes == 10 * kMiB);
   CHECK(held.depot_bytes == 3 * kMiB);
   CHECK(held.dirty_bytes == 9 * kMiB);
@@ -131,19 +131,19 @@ TEST_CASE("holdings are what the layers hold") {
 
 TEST_CASE("dense memory is collapsed as far as the plan says, and the price is learnt") {
   Fixture f;
-  CHECK(f.executor.look().small_page_bytes == 20 * kMiB);
+  CHECK(f.executor.look(0).small_page_bytes == 20 * kMiB);
   const uint64_t price = f.executor.prices().collapse_ns_per_mib;
   CHECK(f.carry_out({{Action::collapse, Reason::dense, 4 * kMiB}}) == 0);
-  CHECK(f.executor.look().small_page_bytes == 16 * kMiB);
+  CHECK(f.executor.look(0).small_page_bytes == 16 * kMiB);
   CHECK(f.executor.prices().collapse_ns_per_mib == price - price / 4 + 50'000);
 }
 
 TEST_CASE("only idle CPUs are drained while no limit is near") {
   Fixture f;
-  f.executor.look();
+  f.executor.look(0);
   fake.now += 2'000'000'000;
   fake.blocks[1].activity += 5;  // CPU 1 is at work
-  f.executor.look();
+  f.executor.look(0);
   f.carry_out({{Action::drain_caches, Reason::pressure, 100 * kMiB}});
   CHECK(f.called("drain 0"));
   CHECK(!f.called("drain 1"));
@@ -159,7 +159,7 @@ TEST_CASE("only idle CPUs are drained while no limit is near") {
 
 TEST_CASE("a CPU that was seen once only is not idle yet") {
   Fixture f;
-  f.executor.look();
+  f.executor.look(0);
   f.carry_out({{Action::drain_caches, Reason::pressure, 100 * kMiB}});
   CHECK(!f.called("drain 0"));
 }
@@ -189,14 +189,18 @@ TEST_CASE("what the system refuses is not tried for ever, and not counted") {
   CHECK(released(Reason::pressure) == before);
 }
 
-TEST_CASE("blocks are left whole unless runs are asked for; sparse slabs come last and only near the limit") {
+TEST_CASE("blocks are left whole unless runs are asked for; sparse slabs come last") {
   Fixture f;
   fake.dirty = {2 * kMiB, 5 * kMiB};
-  fake.sparse = kMiB;
+  fake.sparse = 3 * kMiB;
+  CHECK(f.executor.look(3 * kMiB).dirty_run_bytes == 8 * kMiB);
   CHECK(f.carry_out({{Action::decommit_blocks, Reason::pressure, 100 * kMiB}}) == 2 * kMiB);
-  CHECK(f.carry_out({{Action::decommit_runs, Reason::pressure, 100 * kMiB}}) == 5 * kMiB);
+  CHECK(f.carry_out({{Action::decommit_runs, Reason::pressure, 4 * kMiB}}) == 4 * kMiB);
   CHECK(!f.called("sparse"));
-  CHECK(f.carry_out({{Action::decommit_runs, Reason::emergency, 100 * kMiB}}) == kMiB);
+  CHECK(f.executor.slab_decommits() == 0);
+  CHECK(f.carry_out({{Action::decommit_runs, Reason::pressure, 2 * kMiB}}) == 2 * kMiB);
+  CHECK(fake.sparse == 2 * kMiB);
+  CHECK(f.executor.slab_decommits() == 1);
 }
 
 TEST_CASE("prices follow what was measured") {
