@@ -88,7 +88,8 @@ void page_collect(PageStatistics& out) {
   if (!inside_lock()) release_deferred(true);
   for (Shard& shard : shards) {
     const ShardGuard guard(shard);
-    out.dirty_bytes += shard_dirty(shard) << kGranuleShift;
+    // What is in hand to be decommitted is still dirty.
+    out.dirty_bytes += (shard_dirty(shard) + shard.busy) << kGranuleShift;
     const uint64_t free_granules = shard.extents.free_granules() + shard.blocks.free_granules();
     out.clean_bytes += (free_granules - shard_dirty(shard)) << kGranuleShift;
     out.large_objects += shard.large_objects;

@@ -47,16 +47,14 @@ struct alignas(kCacheLine) Shard {
 
 class ShardTable {
  public:
-  constexpr ShardTable() : ShardTable(std::make_index_sequence<kMaxShards>()) {}
+  template <size_t... kIds>
+  constexpr explicit ShardTable(std::index_sequence<kIds...>) : table_{Shard(kIds)...} {}
   Shard& operator[](unsigned id) { return table_[id]; }
   // Those of the nodes in use; the others were never touched.
   Shard* begin() { return table_; }
   Shard* end() { return table_ + shards_of(node_count()); }
 
  private:
-  template <size_t... kIds>
-  constexpr explicit ShardTable(std::index_sequence<kIds...>) : table_{Shard(kIds)...} {}
-
   Shard table_[kMaxShards];
 };
 

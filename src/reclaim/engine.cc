@@ -43,13 +43,14 @@ void Engine::configure(const PressureOptions& options) {
 
 // The tightest limit counts: the system's, or one of the program's own, with the usage that goes with it.
 void Engine::apply_own_limits(Sample& sample) const {
-  const auto room = [&] {
-    return sample.limit_bytes > sample.usage_bytes ? sample.limit_bytes - sample.usage_bytes : 0;
-  };
+  constexpr uint32_t kBoth = 1U << static_cast<unsigned>(Source::limit) | 1U << static_cast<unsigned>(Source::usage);
+  const auto room_of = [](uint64_t limit, uint64_t usage) { return limit > usage ? limit - usage : 0; };
   const auto tighten = [&](uint64_t limit, uint64_t usage) {
-    if (limit == 0 || (sample.limit_bytes != kNoLimit && (limit > usage ? limit - usage : 0) >= room())) return;
+    const bool limited = (sample.missing & kBoth) == 0 && sample.limit_bytes != kNoLimit;
+    if (limit == 0 || (limited && room_of(limit, usage) >= room_of(sample.limit_bytes, sample.usage_bytes))) return;
     sample.limit_bytes = limit;
     sample.usage_bytes = usage;
+    sample.missing &= ~kBoth;
   };
   tighten(own_limits.soft.load(std::memory_order_relaxed), sample.resident_bytes);
   tighten(own_limits.hard.load(std::memory_order_relaxed), figures_.exposed_bytes());

@@ -5,7 +5,6 @@
 namespace pm {
 namespace {
 
-constexpr unsigned kCells = IdleHistory::kCells;
 constexpr unsigned kBuckets = IdleHistory::kBuckets;
 
 // Time in here is counted in ticks of about a millisecond (2^20 ns).

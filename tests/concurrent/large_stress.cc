@@ -97,7 +97,13 @@ int main() {
   static os::MemoryFunctions checked = os::memory();
   static const os::MemoryFunctions real = checked;
   kernel = &real;
-  checked = {reserve, release, commit, decommit, advise_huge, populate, move_pages};
+  checked.reserve = reserve;
+  checked.release = release;
+  checked.commit = commit;
+  checked.decommit = decommit;
+  checked.advise_huge = advise_huge;
+  checked.populate = populate;
+  checked.move_pages = move_pages;
   os::set_memory_functions(&checked);
   start_pages(64 * kGiB, 0);
 

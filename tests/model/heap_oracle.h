@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <vector>
@@ -27,6 +28,8 @@ namespace model {
 // Under a sanitizer the runtime hands every call to the C library, as a program needs it. Here the heap itself is to be
 // looked at, so its layers are brought up below the runtime.
 inline bool start_heap() {
+  // Figures are compared with each other: nobody else may move memory between them.
+  setenv("POOLMALLOC_WORKER", "off", 0);
   if (!PM_SANITIZED) return pm::start_heap();
   char complaints[256];
   pm::TextWriter writer(complaints);
