@@ -23,6 +23,9 @@ constexpr uint64_t kSliceEveryNs = 500 * kMs;
 constexpr uint64_t kSliceNs = kMs;
 constexpr uint64_t kParkWaitNs = 50 * kMs;
 constexpr uint64_t kAnswerNs = 50 * kMs;
+constexpr uint64_t kOthersNs = kSecond;  // how long an allocation waits for other processes under the same limit
+constexpr uint64_t kOthersStepNs = 10 * kMs;
+constexpr uint64_t kVainNs = 5 * kSecond;
 // What a hard limit keeps back for small requests, so that an exception can be thrown and memory be given back; and
 // what no request gets, because a new slab is noticed when it is there already.
 constexpr uint64_t kReserveBytes = 512 * kKiB;
@@ -44,6 +47,7 @@ struct State {
   std::atomic<uint64_t> refused_at_ns;  // 0: never
   std::atomic<uint64_t> next_slice_ns;
   std::atomic<uint64_t> waited_at_ns;
+  std::atomic<uint64_t> waited_in_vain_ns;
   std::atomic<uint64_t> cpu_ns;
   std::atomic<uint64_t> starts;
   SeqCell<PressureView> view;
@@ -277,6 +281,29 @@ void release_and_correct(uint64_t goal, uint64_t& mark) {
   if (given > freed) mark = mark > given - freed ? mark - (given - freed) : 0;
 }
 
+// Whether others count against the limit as well, and so much that what they give back may help.
+bool is_shared(const PressureView& view) {
+  const uint64_t others =
+      view.usage_bytes > view.sample.resident_bytes ? view.usage_bytes - view.sample.resident_bytes : 0;
+  return view.limit_bytes != kNoLimit && others >= view.limit_bytes / 10;
+}
+
+// Other processes under the same limit may be about to give back what they do not need, as this library does within a
+// few tenths of a second: waiting for that is better than being killed. The worker looks again meanwhile and moves the
+// mark. After a wait in vain it is not tried again for a while.
+bool wait_for_others(State& state) {
+  const uint64_t start = os::monotonic_ns();
+  if (!os::is_running(*thread) || start - get(state.waited_in_vain_ns) < kVainNs) return false;
+  while (os::monotonic_ns() - start < kOthersNs) {
+    kick();
+    os::wait_on(state.pauses, 0, kOthersStepNs);
+    PressureView view;
+    if (exposed_bytes() <= get(limit_mark) || !state.view.read(view) || !is_shared(view)) return true;
+  }
+  set(state.waited_in_vain_ns, os::monotonic_ns());
+  return false;
+}
+
 // This allocation would take the process over its limit: gives back what is free, and if that does not make room, calls
 // the program back. The limit may have come nearer since the sample by what is not ours: resident memory tells.
 void relieve(State& state, size_t bytes) {
@@ -295,6 +322,9 @@ void relieve(State& state, size_t bytes) {
   // Some more than is missing, so that the next allocations need not come here each.
   const uint64_t more = bytes > kEmergencyStep ? bytes : kEmergencyStep;
   release_and_correct(over + more, mark);
+  if (exposed_bytes() > mark && state.view.read(view) && is_shared(view) && wait_for_others(state)) {
+    mark = get(limit_mark);
+  }
   if (exposed_bytes() > mark) {
     ring(PressureLevel::emergency, PressureLevel::calm, exposed_bytes() - mark, nullptr, nullptr);
     // Not again and again, should the program have no answer.
