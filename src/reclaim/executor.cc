@@ -143,9 +143,7 @@ uint64_t Executor::carry_out(const Plan& plan, GoOn go_on, void* context) {
       case Action::decommit_runs: given += decommit(step, TrimScope::everything, go_on, context); break;
       case Action::prefault: add(reclaim_counters.prefaulted_bytes, layers_->prefault(step.goal_bytes)); break;
       case Action::collapse: collapse(step.goal_bytes); break;
-      case Action::notify:   // the caller's
-      case Action::pageout:  // never planned: the option is off
-        break;
+      case Action::notify: break;  // the caller's
     }
   }
   return given;

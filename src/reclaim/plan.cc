@@ -18,7 +18,7 @@ constexpr uint64_t kBudgetFor = 2 * kSecond;    // how much unused budget is kep
 constexpr uint64_t kRisingFor = 5 * kSecond;    // before a rise counts as one
 constexpr uint64_t kAheadSeconds = 2;           // prefault what will be wanted within this
 constexpr uint32_t kConfident = 700;            // permille
-constexpr uint32_t kSafePercent = 80;           // of the limit: what notify and pageout aim at
+constexpr uint32_t kSafePercent = 80;           // of the limit: what notify aims at
 constexpr uint32_t kTogetherPercent = 90;       // of the limit: what we and the others may come to together
 constexpr uint32_t kOthersCountPercent = 10;    // of the limit: below this the others do not matter
 
@@ -80,11 +80,6 @@ Plan Planner::next(const Sample& sample, const Forecast& forecast, PressureLevel
   add_caches(plan, level, holdings);
   add(plan, Action::decommit_blocks, going.reason, going.block_bytes);
   add(plan, Action::decommit_runs, going.reason, going.run_bytes);
-  if (options_.pageout && level >= PressureLevel::critical) {
-    const uint64_t wanted = less(sane(sample.usage_bytes), share(effective_limit(sample), kSafePercent));
-    add(plan, Action::pageout, reason_of(level),
-        smaller_of(less(wanted, going.block_bytes + going.run_bytes), sane(sample.heap.used_bytes)));
-  }
   if (level == PressureLevel::calm) add_background(plan, sample, forecast, holdings, prices);
   last_level_ = level;
 

@@ -45,11 +45,10 @@ enum class Action : uint8_t {
   release_slabs,    // hand empty slabs to the page layer
   decommit_blocks,  // whole free huge blocks and extents of at least one
   decommit_runs,    // free runs below a huge block; splits huge pages
-  pageout,          // MADV_PAGEOUT of cold memory (an option)
   collapse,         // huge pages for dense blocks
   prefault,         // populate free clean memory that is about to be wanted
 };
-inline constexpr unsigned kActions = 8;
+inline constexpr unsigned kActions = 7;
 
 enum class Reason : uint8_t {
   idle,          // not wanted for as long as keeping it pays, by its own history
@@ -99,7 +98,6 @@ struct PlanOptions {
   uint32_t background_permille;  // of a core, for prefault and collapse together; 0: neither
   bool prefault;
   bool collapse;
-  bool pageout;
 };
 
 class Planner {

@@ -16,7 +16,7 @@ inline LevelOptions level_options(const Options& options) {
 }
 
 inline PlanOptions plan_options(const Options& options) {
-  return {static_cast<uint32_t>(options.background_budget), options.prefault, options.collapse, options.pageout};
+  return {static_cast<uint32_t>(options.background_budget), options.prefault, options.collapse};
 }
 
 }  // namespace pm

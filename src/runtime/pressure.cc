@@ -9,6 +9,7 @@
 #include "os/process.h"
 #include "page/exposure.h"
 #include "poolmalloc/poolmalloc.h"
+#include "reclaim/settings.h"
 #include "reclaim/worker.h"
 #include "runtime/notify.h"
 #include "runtime/runtime.h"
@@ -17,14 +18,6 @@
 
 namespace pm {
 namespace {
-
-// The options rise; the seconds of levels fall, from moderate to critical.
-LevelOptions level_options(const Options& o) {
-  LevelOptions out = kDefaultLevels;
-  for (unsigned i = 0; i < kPressureLevels; ++i) out.percent[i] = o.pressure_levels.values[i];
-  for (unsigned i = 0; i < 3; ++i) out.seconds[3 - i] = o.pressure_seconds.values[i];
-  return out;
-}
 
 uint64_t relaxed(const std::atomic<uint64_t>& value) { return value.load(std::memory_order_relaxed); }
 
@@ -67,10 +60,7 @@ void start_pressure(const Options& o) {
   worker.pressure.forecast.stable_permille = static_cast<uint32_t>(o.trend_stable);
   worker.pressure.cpu_permille = static_cast<uint32_t>(o.worker_cpu);
   worker.pressure.hold_ns_per_mib_second = o.memory_price * 1000;
-  worker.pressure.plan = {.background_permille = static_cast<uint32_t>(o.background_budget),
-                          .prefault = o.prefault,
-                          .collapse = o.collapse && kRealLayers.collapse != nullptr,
-                          .pageout = false};
+  worker.pressure.plan = plan_options(o);
   set_callback_seconds(o.callback_seconds);
   own_limits.soft.store(o.limit_soft, std::memory_order_relaxed);
   own_limits.hard.store(o.limit_hard, std::memory_order_relaxed);

@@ -270,19 +270,19 @@ TEST_CASE("collapse stays within its budget, and stops with pressure or when swi
     for (int i = 0; i < 1000; ++i) sum += goal_of(process.step(50 * kMiB), Action::collapse);
     return sum;
   };
-  const uint64_t sum = collapsed({5, true, true, false}, PressureLevel::calm);
+  const uint64_t sum = collapsed({5, true, true}, PressureLevel::calm);
   CHECK(sum > 0);
   // A hundred seconds at five thousandths of a core, and what may be saved up.
   CHECK(sum / kMiB * kUnmeasuredPrices.collapse_ns_per_mib <= 102 * kSecond / 1000 * 5);
-  CHECK(collapsed({5, true, true, false}, PressureLevel::moderate) == 0);
-  CHECK(collapsed({0, true, true, false}, PressureLevel::calm) == 0);
-  CHECK(collapsed({5, true, false, false}, PressureLevel::calm) == 0);
+  CHECK(collapsed({5, true, true}, PressureLevel::moderate) == 0);
+  CHECK(collapsed({0, true, true}, PressureLevel::calm) == 0);
+  CHECK(collapsed({5, true, false}, PressureLevel::calm) == 0);
 }
 
 TEST_CASE("prefault follows a sure rise, with room only") {
   const auto prefaulted = [](uint64_t limit, bool rising, uint32_t confidence) {
     Process process;
-    process.planner->configure({1000, true, false, false});
+    process.planner->configure({1000, true, false});
     process.limit = limit;
     uint64_t sum = 0;
     for (uint64_t i = 0; i < 200; ++i) {
@@ -302,16 +302,6 @@ TEST_CASE("prefault follows a sure rise, with room only") {
   CHECK(prefaulted(kNoLimit, true, 500) == 0);
   CHECK(prefaulted(kNoLimit, false, 900) == 0);
   CHECK(prefaulted(300 * kMiB, true, 900) < prefaulted(kNoLimit, true, 900) / 2);
-}
-
-TEST_CASE("pageout is asked for only where it is allowed, when nothing free is left") {
-  for (const bool allowed : {false, true}) {
-    Process process;
-    process.planner->configure({5, true, true, allowed});
-    process.limit = 1000 * kMiB;
-    process.level = PressureLevel::critical;
-    CHECK(goal_of(process.step(900 * kMiB), Action::pageout) == (allowed ? 100 * kMiB : 0));
-  }
 }
 
 // What the header promises of every plan, whatever the figures.
@@ -365,8 +355,7 @@ TEST_CASE("plans never ask for more than is held, come in order and are determin
     forecast.confidence_permille = static_cast<uint32_t>(any());
     for (Prediction& prediction : forecast.demand) prediction = {any(), any(), any(), Model::naive};
     if (i % 500 == 0) {
-      const PlanOptions options = {static_cast<uint32_t>(any()), random() % 2 == 0, random() % 2 == 0,
-                                   random() % 2 == 0};
+      const PlanOptions options = {static_cast<uint32_t>(any()), random() % 2 == 0, random() % 2 == 0};
       a->configure(options);
       b->configure(options);
     }

@@ -12,7 +12,7 @@ namespace {
 using namespace pm;
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
-const PlanOptions kPlanDefaults = {5, true, true, false};
+const PlanOptions kPlanDefaults = {5, true, true};
 
 // The cheapest way through a curve of heights 0..3, by trying every resident size at every step.
 double cheapest(const std::vector<int>& demand, double hold, double refault, double decommit) {
