@@ -136,7 +136,7 @@ void Engine::set_marks(const Sample& sample, uint64_t given, uint64_t untouched)
     resident = now;
   }
   const uint64_t pending = pending_.update(exposed, resident) + untouched;
-  marks_ = marks_of({exposed, pending, usage, view_.limit_bytes});
+  marks_ = marks_of({exposed, pending, usage, view_.limit_bytes, is_shared(view_)});
 }
 
 // Near the limit every free slot is worth a try, though not ten times a second.

@@ -41,6 +41,13 @@ struct PressureView {
   uint64_t refault_ns_per_mib, decommit_ns_per_mib;
 };
 
+// Whether others count against the limit as well, and so much that what they take or give back matters.
+inline bool is_shared(const PressureView& view) {
+  const uint64_t ours = view.sample.resident_bytes;
+  const uint64_t others = view.usage_bytes > ours ? view.usage_bytes - ours : 0;
+  return view.limit_bytes != kNoLimit && others >= view.limit_bytes / 10;
+}
+
 // Limits that the program set by itself, in bytes; 0: none. Relaxed: they apply from the next look on.
 struct OwnLimits {
   std::atomic<uint64_t> soft{0};  // of resident memory

@@ -20,15 +20,18 @@ struct MarkInput {
   uint64_t pending_bytes;  // taken into use but not touched yet: see PendingTouch
   uint64_t usage_bytes;
   uint64_t limit_bytes;  // kNoMark: none
+  bool shared;           // other processes count against the limit, and may grow as well
 };
 
-// A quarter of the room between two looks, and a sixty-fourth of the limit kept back for what is not ours.
+// A quarter of the room between two looks, and a sixty-fourth of the limit kept back for what is not ours. Of a shared
+// limit's room only a quarter is ours before the next look: some others may take as much.
 constexpr Marks marks_of(const MarkInput& in) {
   if (in.limit_bytes == kNoMark) return {kNoMark, kNoMark};
   const uint64_t kept = in.limit_bytes / 64;
   const uint64_t used = in.usage_bytes + in.pending_bytes + kept;
   const uint64_t room = used < in.limit_bytes ? in.limit_bytes - used : 0;
-  return {in.exposed_bytes + room / 4, in.exposed_bytes + room};
+  const uint64_t ours = in.shared ? room / 4 : room;
+  return {in.exposed_bytes + ours / 4, in.exposed_bytes + ours};
 }
 
 // Memory that was handed out a moment ago will mostly be touched the next; the sample's usage does not have it yet.

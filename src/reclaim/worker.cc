@@ -25,6 +25,8 @@ constexpr uint64_t kParkWaitNs = 50 * kMs;
 constexpr uint64_t kAnswerNs = 50 * kMs;
 constexpr uint64_t kOthersNs = kSecond;  // how long an allocation waits for other processes under the same limit
 constexpr uint64_t kOthersStepNs = 10 * kMs;
+constexpr uint64_t kLookNs = 5 * kMs;  // and for the worker's look at what others left
+constexpr uint64_t kLookStepNs = kMs / 2;
 constexpr uint64_t kVainNs = 5 * kSecond;
 // What a hard limit keeps back for small requests, so that an exception can be thrown and memory be given back; and
 // what no request gets, because a new slab is noticed when it is there already.
@@ -281,25 +283,25 @@ void release_and_correct(uint64_t goal, uint64_t& mark) {
   if (given > freed) mark = mark > given - freed ? mark - (given - freed) : 0;
 }
 
-// Whether others count against the limit as well, and so much that what they give back may help.
-bool is_shared(const PressureView& view) {
-  const uint64_t others =
-      view.usage_bytes > view.sample.resident_bytes ? view.usage_bytes - view.sample.resident_bytes : 0;
-  return view.limit_bytes != kNoLimit && others >= view.limit_bytes / 10;
+// Has the worker look, until the mark it sets lets us go on or the time is over.
+bool wait_for_look(State& state, uint64_t most_ns, uint64_t step_ns) {
+  if (!os::is_running(*thread)) return false;
+  const uint64_t start = os::monotonic_ns();
+  do {
+    kick();
+    os::wait_on(state.pauses, 0, step_ns);
+    PressureView view;
+    if (exposed_bytes() <= get(limit_mark) || !state.view.read(view) || !is_shared(view)) return true;
+  } while (os::monotonic_ns() - start < most_ns);
+  return false;
 }
 
 // Other processes under the same limit may be about to give back what they do not need, as this library does within a
-// few tenths of a second: waiting for that is better than being killed. The worker looks again meanwhile and moves the
-// mark. After a wait in vain it is not tried again for a while.
+// few tenths of a second: waiting for that is better than being killed. After a wait in vain it is not tried again for
+// a while.
 bool wait_for_others(State& state) {
-  const uint64_t start = os::monotonic_ns();
-  if (!os::is_running(*thread) || start - get(state.waited_in_vain_ns) < kVainNs) return false;
-  while (os::monotonic_ns() - start < kOthersNs) {
-    kick();
-    os::wait_on(state.pauses, 0, kOthersStepNs);
-    PressureView view;
-    if (exposed_bytes() <= get(limit_mark) || !state.view.read(view) || !is_shared(view)) return true;
-  }
+  if (os::monotonic_ns() - get(state.waited_in_vain_ns) < kVainNs) return false;
+  if (wait_for_look(state, kOthersNs, kOthersStepNs)) return true;
   set(state.waited_in_vain_ns, os::monotonic_ns());
   return false;
 }
@@ -310,6 +312,11 @@ void relieve(State& state, size_t bytes) {
   if (state.relieving.exchange(true, std::memory_order_acquire)) return;  // another thread is at it
   emergencies.fetch_add(1, std::memory_order_relaxed);
   PressureView view;
+  // Our share of a shared limit's room is used up: there may well be more.
+  if (state.view.read(view) && is_shared(view) && wait_for_look(state, kLookNs, kLookStepNs) &&
+      exposed_bytes() <= get(limit_mark)) {
+    return state.relieving.store(false, std::memory_order_release);
+  }
   uint64_t mark = get(limit_mark);
   if (state.view.read(view)) {
     const uint64_t resident = os::process_resident_bytes();

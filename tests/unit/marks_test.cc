@@ -9,21 +9,28 @@ using namespace pm;
 constexpr uint64_t kMiB = 1 << 20;
 
 TEST_CASE("without a limit there is no mark") {
-  const Marks marks = marks_of({100 * kMiB, 0, 200 * kMiB, kNoMark});
+  const Marks marks = marks_of({100 * kMiB, 0, 200 * kMiB, kNoMark, false});
   CHECK(marks.kick == kNoMark);
   CHECK(marks.limit == kNoMark);
 }
 
 TEST_CASE("the room is what the limit leaves, less a little") {
-  const Marks marks = marks_of({100 * kMiB, 0, 200 * kMiB, 640 * kMiB});
+  const Marks marks = marks_of({100 * kMiB, 0, 200 * kMiB, 640 * kMiB, false});
   CHECK(marks.limit == 100 * kMiB + 430 * kMiB);
   CHECK(marks.kick == 100 * kMiB + 430 * kMiB / 4);
   // What was handed out and not touched yet takes room.
   CHECK(marks_of({100 * kMiB, 30 * kMiB, 200 * kMiB, 640 * kMiB}).limit == 500 * kMiB);
 }
 
+TEST_CASE("of a shared limit's room a quarter is ours until the next look") {
+  const Marks alone = marks_of({100 * kMiB, 0, 200 * kMiB, 640 * kMiB, false});
+  const Marks shared = marks_of({100 * kMiB, 0, 200 * kMiB, 640 * kMiB, true});
+  CHECK(shared.limit - 100 * kMiB == (alone.limit - 100 * kMiB) / 4);
+  CHECK(shared.kick - 100 * kMiB == (alone.kick - 100 * kMiB) / 4);
+}
+
 TEST_CASE("over the limit there is none") {
-  const Marks marks = marks_of({100 * kMiB, 0, 700 * kMiB, 640 * kMiB});
+  const Marks marks = marks_of({100 * kMiB, 0, 700 * kMiB, 640 * kMiB, false});
   CHECK(marks.limit == 100 * kMiB);
   CHECK(marks.kick == 100 * kMiB);
 }
