@@ -118,6 +118,7 @@ void take_victims(Shard& shard, uint64_t goal, Thoroughness how, Victims& victim
     victims.add(run, length, true);
   }
   shard.busy += victims.granules;
+  shard.busy_dirty += victims.dirty;
 }
 
 // The system's part, outside of all locks. Returns whether it did all that was asked.
@@ -160,6 +161,7 @@ size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
     size_t now = 0;
     const ShardGuard guard(shard);
     shard.busy -= victims.granules;
+    shard.busy_dirty -= victims.dirty;
     for (size_t i = 0; i < victims.count; ++i) {
       const Victim& victim = victims.all[i];
       if (victim.done) {

@@ -25,6 +25,7 @@ Run take_clean_run(Shard& shard, uint32_t blocks) {
     region.extent(first + granules - 1).head.store(first, std::memory_order_relaxed);
     region.extent(first).state.store(ExtentState::busy, std::memory_order_release);
     shard.busy += granules;
+    shard.busy_dirty += granules;
     return {first, granules};
   }
   return {0, 0};
@@ -39,6 +40,7 @@ uint64_t touch_run(Shard& shard, const Run& run, bool keep) {
   const bool clean = !(keep && populated) && os::memory().decommit(&range, 1) == range.bytes;
   const ShardGuard guard(shard);
   shard.busy -= run.granules;
+  shard.busy_dirty -= run.granules;
   if (!clean) mark_dirty(run.first, run.granules);
   shard.extents.put_back(run.first, run.granules);
   return populated ? taken + 1 : 0;

@@ -33,8 +33,9 @@ struct alignas(kCacheLine) Shard {
   // All below guarded by lock.
   Extents extents;
   SlabBlocks blocks;
-  uint64_t mapped = 0;  // granules, whoever has them
-  uint64_t busy = 0;    // of those, granules that are out of all structures to be decommitted
+  uint64_t mapped = 0;      // granules, whoever has them
+  uint64_t busy = 0;        // of those, granules that are out of all structures to be decommitted
+  uint64_t busy_dirty = 0;  // of those, granules that may be resident until that is done
   uint64_t large_objects = 0;
   uint64_t large_bytes = 0;
   uint64_t large_allocations = 0;
@@ -63,7 +64,10 @@ extern PM_SHARED ShardTable shards;
 inline uint64_t shard_dirty(const Shard& s) { return s.extents.dirty_granules() + s.blocks.dirty_granules(); }
 inline uint64_t shard_free(const Shard& s) { return s.extents.free_granules() + s.blocks.free_granules(); }
 
-inline uint64_t shard_exposed(const Shard& s) { return s.mapped + shard_dirty(s) - shard_free(s) - s.busy; }
+// What is on its way to the system is exposed until it is there: others may take memory meanwhile.
+inline uint64_t shard_exposed(const Shard& s) {
+  return s.mapped + shard_dirty(s) + s.busy_dirty - shard_free(s) - s.busy;
+}
 
 // Holds a shard's lock and, before it lets go, says how much is free and what more, or less, is exposed.
 class ShardGuard {

@@ -361,7 +361,12 @@ bool admit(size_t bytes, uint64_t before) {
   const uint64_t hard = hard_mark(bytes);
   const auto forbidden = [&] { return exposed_bytes() > hard && exposed_bytes() > before; };
   if (forbidden()) {
-    if (!handler) release_now(kRealLayers, exposed_bytes() - hard, Reason::emergency);
+    if (!handler) {
+      release_now(kRealLayers, exposed_bytes() - hard, Reason::emergency);
+      // What another thread is about to give back counts until it is done.
+      const uint64_t start = os::monotonic_ns();
+      while (forbidden() && page_in_hand() && os::monotonic_ns() - start < kSecond / 2) os::yield_thread();
+    }
     if (forbidden()) {
       refusals.fetch_add(1, std::memory_order_relaxed);
       if (!handler) ring(PressureLevel::emergency, PressureLevel::calm, bytes, nullptr, nullptr);

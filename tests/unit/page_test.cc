@@ -362,6 +362,27 @@ uint64_t exposed_by_books() {
   return now.committed_bytes - now.clean_bytes;
 }
 
+TEST_CASE("memory on its way to the system is exposed until it is there") {
+  in_fresh_process([] {
+    start_pages();
+    void* start = nullptr;
+    void* const p = allocate_large(4 * kMiB, 16, false);
+    memset(p, 1, 4 * kMiB);
+    EXPECT(free_large(p, &start) == FreeLarge::done && exposed_bytes() == 4 * kMiB);
+    static const os::MemoryFunctions kernel = os::memory();
+    static os::MemoryFunctions watched = kernel;
+    static uint64_t seen = 0;
+    watched.decommit = [](const os::PageRange* ranges, size_t count) {
+      seen = exposed_bytes();
+      EXPECT(page_in_hand());
+      return kernel.decommit(ranges, count);
+    };
+    os::set_memory_functions(&watched);
+    EXPECT(page_trim(SIZE_MAX) == 4 * kMiB && seen == 4 * kMiB);
+    EXPECT(exposed_bytes() == 0 && !page_in_hand());
+  });
+}
+
 TEST_CASE("exposure is everything but clean free memory, whatever happens") {
   in_fresh_process([] {
     start_pages(kGiB);
