@@ -1,5 +1,6 @@
 #include "reclaim/executor.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -113,7 +114,8 @@ struct Fixture {
     for (const Step& step : steps) plan.steps[plan.count++] = step;
     return executor.carry_out(plan, go_on, nullptr);
   }
-  Executor& executor = *new Executor;  // large; one a test
+  const std::unique_ptr<Executor> owner = std::make_unique<Executor>();  // large; one a test
+  Executor& executor = *owner;
 };
 
 uint64_t released(Reason reason) { return reclaim_counters.released_bytes[static_cast<unsigned>(reason)].load(); }

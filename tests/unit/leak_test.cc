@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <memory>
 
 #include "tests/catch.h"
 
@@ -13,7 +14,8 @@ constexpr uint64_t kMiB = 1 << 20;
 
 // Runs one class for `seconds` at two looks a second; the class under test is row 5.
 struct Run {
-  LeakWatch& watch = *new LeakWatch;
+  const std::unique_ptr<LeakWatch> owner = std::make_unique<LeakWatch>();
+  LeakWatch& watch = *owner;
   uint64_t growth = 0;
   uint32_t score(const std::function<double(double)>& mebibytes, double seconds) {
     uint64_t live[kLeakRows] = {};
@@ -62,7 +64,8 @@ TEST_CASE("nobody minds a few kilobytes") {
 }
 
 TEST_CASE("a clock that jumps back starts a window anew and breaks nothing") {
-  LeakWatch& watch = *new LeakWatch;
+  const std::unique_ptr<LeakWatch> owner = std::make_unique<LeakWatch>();
+  LeakWatch& watch = *owner;
   uint64_t live[kLeakRows] = {};
   for (uint64_t t : {100, 50, 200, 10, 400, 401, 40}) {
     live[1] += kMiB;
