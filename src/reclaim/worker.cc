@@ -310,13 +310,13 @@ bool wait_for_others(State& state) {
 // the program back. The limit may have come nearer since the sample by what is not ours: resident memory tells.
 void relieve(State& state, size_t bytes) {
   if (state.relieving.exchange(true, std::memory_order_acquire)) return;  // another thread is at it
-  emergencies.fetch_add(1, std::memory_order_relaxed);
   PressureView view;
   // Our share of a shared limit's room is used up: there may well be more.
   if (state.view.read(view) && is_shared(view) && wait_for_look(state, kLookNs, kLookStepNs) &&
       exposed_bytes() <= get(limit_mark)) {
     return state.relieving.store(false, std::memory_order_release);
   }
+  emergencies.fetch_add(1, std::memory_order_relaxed);
   uint64_t mark = get(limit_mark);
   if (state.view.read(view)) {
     const uint64_t resident = os::process_resident_bytes();
