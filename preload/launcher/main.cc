@@ -1,6 +1,7 @@
 // The poolmalloc command: runs programs on the library, and prints what it can be told and what it tells.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "preload/launcher/reference.h"
 #include "preload/launcher/run.h"
 #include "preload/launcher/simulate.h"
+#include "preload/launcher/status.h"
 #include "preload/launcher/topology.h"
 
 namespace {
@@ -15,9 +17,9 @@ namespace {
 constexpr int kUsageError = 2;
 constexpr char kExitCodes[] =
     "Exit codes: of run, the program's own, 128 + n if signal n ended it, 127 if there is no such program,\n"
-    "126 if it cannot be executed; of topology, 1 if the machine cannot be read; otherwise 0, or 2 for a request that "
-    "makes\n"
-    "no sense.\n";
+    "126 if it cannot be executed; otherwise 0, 1 if it could not be done, with a line that says why, or 2 for a "
+    "request\n"
+    "that makes no sense.\n";
 
 std::string version() {
   return "poolmalloc " + std::to_string(PM_VERSION_MAJOR) + "." + std::to_string(PM_VERSION_MINOR) + "." +
@@ -104,6 +106,29 @@ int main(int argc, char** argv) {
   topology->add_flag("--json", json, "As one JSON object");
   topology->footer("HWLOC_SYNTHETIC and HWLOC_XMLFILE describe another machine than this one: see hwloc(7).");
 
+  std::optional<pid_t> pid;
+  const auto add_pid = [&pid](CLI::App* command) {
+    command->add_option("pid", pid, "The process; without it, the only one that runs on poolmalloc")
+        ->type_name("PID")
+        ->check([](const std::string& text) {
+          const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+          const bool fits = digits && text.size() <= 9 && text.find_first_not_of('0') != std::string::npos;
+          return fits ? std::string() : text + " is not the number of a process";
+        });
+  };
+  CLI::App* status =
+      app.add_subcommand("status", "Say whether and how a process runs on poolmalloc, and what that did");
+  add_pid(status);
+  status->add_flag("--json", json, "As one JSON object");
+  CLI::App* processes = app.add_subcommand("ps", "List the processes that run on poolmalloc");
+  processes->add_flag("--json", json, "As a JSON array");
+  std::string format = "text";
+  CLI::App* stats = app.add_subcommand("stats", "Print the statistics of a process that runs");
+  add_pid(stats);
+  stats->add_option("--format", format, "text, json or openmetrics")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"text", "json", "openmetrics"}));
+
   try {
     const int own = count_own_arguments(argc, argv, *run);
     app.parse(own, argv);
@@ -114,6 +139,9 @@ int main(int argc, char** argv) {
 
   if (options->parsed()) return print(markdown ? pm::options_as_markdown() : pm::options_as_text());
   if (topology->parsed()) return pm::print_topology(json);
+  if (status->parsed()) return pm::print_status(pid, json);
+  if (processes->parsed()) return pm::print_processes(json);
+  if (stats->parsed()) return pm::print_statistics(pid, format);
   if (metrics->parsed()) return print(markdown ? pm::metrics_as_markdown() : pm::metrics_as_text());
 
   if (simulate->parsed()) {

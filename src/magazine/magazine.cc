@@ -320,33 +320,61 @@ size_t depot_drain(size_t goal) {
   return bytes;
 }
 
+namespace {
+
+// Adds what the class's magazine of this block holds and has done.
+void add_magazine(const CpuBlock& block, unsigned id, MagazineClassStatistics& row) {
+  const MagazineTally& tally = block.tallies[id];
+  const uint64_t begin = tally.begin.load(std::memory_order_relaxed);
+  if (begin == 0) return;
+  const uint64_t word = block.words[id].load(std::memory_order_relaxed);
+  const uint64_t top = word & kTopMask;
+  const uint64_t held = top > begin && top != kTopMask ? top - begin : 0;
+  const uint64_t pops = word >> kPopsShift;
+  const uint64_t refilled = tally.refilled.load(std::memory_order_relaxed);
+  const uint64_t flushed = tally.flushed.load(std::memory_order_relaxed);
+  row.magazine_objects += held;
+  row.capacity += tally.capacity.load(std::memory_order_relaxed);
+  row.pops += pops;
+  // What is in came by refills and pushes, what went by pops and flushes.
+  const uint64_t out = held + pops + flushed;
+  row.pushes += out > refilled ? out - refilled : 0;
+  row.misses += tally.misses.load(std::memory_order_relaxed);
+  row.overflows += tally.overflows.load(std::memory_order_relaxed);
+  row.refilled += refilled;
+  row.flushed += flushed;
+}
+
+// A block that was never used is not looked into, lest its pages become resident.
+bool is_used(const CpuBlock& block) { return block.next_slot.load(std::memory_order_relaxed) != 0; }
+
+}  // namespace
+
 void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]) {
   for (MagazineClassStatistics& row : rows) row = {};
   each_block([&](const CpuBlock& block) {
-    if (block.next_slot.load(std::memory_order_relaxed) == 0) return;  // never used: do not touch its pages
-    for (unsigned id = 1; id < class_table->count; ++id) {
-      const MagazineTally& tally = block.tallies[id];
-      if (tally.begin == 0) continue;
-      const uint64_t word = block.words[id].load(std::memory_order_relaxed);
-      const uint64_t top = word & kTopMask;
-      const uint64_t held = top > tally.begin && top != kTopMask ? top - tally.begin : 0;
-      const uint64_t pops = word >> kPopsShift;
-      const uint64_t refilled = tally.refilled.load(std::memory_order_relaxed);
-      const uint64_t flushed = tally.flushed.load(std::memory_order_relaxed);
-      MagazineClassStatistics& row = rows[id];
-      row.magazine_objects += held;
-      row.capacity += tally.capacity;
-      row.pops += pops;
-      // What is in came by refills and pushes, what went by pops and flushes.
-      const uint64_t out = held + pops + flushed;
-      row.pushes += out > refilled ? out - refilled : 0;
-      row.misses += tally.misses.load(std::memory_order_relaxed);
-      row.overflows += tally.overflows.load(std::memory_order_relaxed);
-      row.refilled += refilled;
-      row.flushed += flushed;
-    }
+    if (!is_used(block)) return;
+    for (unsigned id = 1; id < class_table->count; ++id) add_magazine(block, id, rows[id]);
   });
   for (unsigned id = 1; id < class_table->count; ++id) rows[id].depot_objects = depot_objects(static_cast<ClassId>(id));
+}
+
+bool magazine_collect_block(uint32_t index, MagazineBlockStatistics& out) {
+  const CpuBlock& block = block_at(index);
+  if (!is_used(block)) return false;
+  const bool locked = index >= magazine_cpus;
+  out = {locked ? index - magazine_cpus : index, locked, 0, 0, 0, 0, 0};
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    MagazineClassStatistics row = {};
+    add_magazine(block, id, row);
+    const uint64_t size = size_class(static_cast<ClassId>(id)).size;
+    out.objects += row.magazine_objects;
+    out.bytes += row.magazine_objects * size;
+    out.capacity_bytes += row.capacity * size;
+    out.hits += row.pops + row.pushes;
+    out.misses += row.misses + row.overflows;
+  }
+  return true;
 }
 
 MagazineCounters magazine_counters() {

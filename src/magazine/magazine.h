@@ -101,6 +101,13 @@ struct MagazineClassStatistics {
   uint64_t magazine_objects, depot_objects, capacity, pops, pushes, misses, overflows, refilled, flushed;
 };
 void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]);
+// One block of magazines, numbered as above; false for one that no thread has used yet.
+struct MagazineBlockStatistics {
+  uint32_t cpu;  // or concurrency id; the number of a locked block
+  bool locked;
+  uint64_t objects, bytes, capacity_bytes, hits, misses;
+};
+bool magazine_collect_block(uint32_t block, MagazineBlockStatistics& out);
 struct MagazineCounters {
   uint64_t grows, shrinks, drains, refills, flushes, depot_hits, slab_refills, direct, remote_refills, remote_frees;
 };

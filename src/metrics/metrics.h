@@ -12,9 +12,9 @@
 
 namespace pm {
 
-inline constexpr size_t kMaxSnapshotClasses = 256;
+inline constexpr size_t kMaxSnapshotClasses = 128;
 
-// About 17 KiB: too large for the stack of a signal handler or a small thread.
+// About 9 KiB: too large for the stack of a signal handler or a small thread.
 struct Snapshot {
   struct ClassRow {
     uint32_t size;  // of the objects, in bytes

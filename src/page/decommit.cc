@@ -14,6 +14,7 @@ uint64_t dirty_limit = 0;
 // Relaxed; read by the statistics.
 std::atomic<uint64_t> decommit_calls{0};
 std::atomic<uint64_t> decommitted_bytes{0};
+std::atomic<uint64_t> growth_bytes{0};  // of those, by make_room_for and note_fresh
 
 // Whoever takes clean memory while much is dirty pays back one granule for each millisecond that has passed, so that
 // decommitting and touching again cost a busy program two hundredths of its time at most (a granule's round trip costs
@@ -199,6 +200,14 @@ size_t decommit_all(uint64_t goal_granules, Thoroughness how) {
   return given;
 }
 
+namespace {
+
+void decommit_for_growth(uint64_t granules) {
+  growth_bytes.fetch_add(decommit_all(granules, {}), std::memory_order_relaxed);
+}
+
+}  // namespace
+
 // The heap is about to grow by `granules`: if more lies dirty than a fifth of it, give as much back first. So the
 // resident size never grows while much of it is unused, and a steady program that reuses its memory never pays.
 void make_room_for(uint32_t granules) {
@@ -206,7 +215,7 @@ void make_room_for(uint32_t granules) {
   const uint64_t allowed = at_least_limit(region.committed_bytes() / 5 >> kGranuleShift);
   if (now.dirty <= allowed) return;
   const uint64_t excess = now.dirty - allowed;
-  decommit_all(excess < granules ? granules : excess, {});
+  decommit_for_growth(excess < granules ? granules : excess);
 }
 
 // Clean memory raises the resident size as growth does, without being asked for again and again: it is taken because
@@ -216,13 +225,14 @@ void note_fresh() {
   const uint64_t allowed = at_least_limit(now.used / kDirtyShare);
   if (now.dirty <= allowed || inside_lock()) return;
   const uint64_t granules = claim_by_time(now.dirty - allowed);
-  if (granules != 0) decommit_all(granules, {});
+  if (granules != 0) decommit_for_growth(granules);
 }
 
 void set_decommit_clock(uint64_t (*clock)()) { replaced_clock = clock; }
 
 DecommitCounters decommit_counters() {
-  return {decommit_calls.load(std::memory_order_relaxed), decommitted_bytes.load(std::memory_order_relaxed)};
+  return {decommit_calls.load(std::memory_order_relaxed), decommitted_bytes.load(std::memory_order_relaxed),
+          growth_bytes.load(std::memory_order_relaxed)};
 }
 
 }  // namespace pm

@@ -24,7 +24,7 @@ size_t decommit_all(uint64_t goal_granules, Thoroughness how);
 void set_decommit_clock(uint64_t (*clock)());
 
 struct DecommitCounters {
-  uint64_t calls, bytes;
+  uint64_t calls, bytes, growth_bytes;
 };
 DecommitCounters decommit_counters();
 

@@ -121,6 +121,7 @@ void page_collect(PageStatistics& out) {
   const DecommitCounters decommits = decommit_counters();
   out.decommit_calls = decommits.calls;
   out.decommitted_bytes = decommits.bytes;
+  out.released_growth_bytes = decommits.growth_bytes;
   out.huge_advised_bytes = huge_advice.advised_bytes();
   out.moves = large_moves();
   out.mappings = mapping_budget.estimate();
@@ -135,6 +136,20 @@ void page_collect(PageStatistics& out) {
   out.node_fallbacks = nodes.fallbacks;
   out.bound_bytes = nodes.bound_bytes;
   out.bind_failures = nodes.bind_failures;
+}
+
+NodeStatistics page_collect_node(unsigned node) {
+  NodeStatistics out = {};
+  for (Shard& shard : shards) {
+    if (node_of_shard(shard.id) != node) continue;
+    const ShardGuard guard(shard);
+    out.mapped_bytes += shard.mapped << kGranuleShift;
+    out.slab_bytes += shard.blocks.used_granules() << kGranuleShift;
+    out.large_bytes += shard.large_bytes;
+    out.dirty_bytes += (shard_dirty(shard) + shard.busy) << kGranuleShift;
+    out.clean_bytes += (shard_free(shard) - shard_dirty(shard)) << kGranuleShift;
+  }
+  return out;
 }
 
 void page_audit() {

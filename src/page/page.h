@@ -102,11 +102,17 @@ struct PageStatistics {
   uint64_t slab_run_bytes, free_in_blocks_bytes;
   uint64_t extent_hits, extent_splits, extent_coalesces, extent_coalescable, extent_coalesced;
   uint64_t largest_free_bytes, free_extent_bytes, fragmentation_permille;
-  uint64_t grows, refusals, decommit_calls, decommitted_bytes, huge_advised_bytes, moves, mappings;
+  uint64_t grows, refusals, decommit_calls, decommitted_bytes, released_growth_bytes, huge_advised_bytes, moves,
+      mappings;
   uint64_t mapping_refusals, collapses, collapse_failures, hugetlb_bytes, hugetlb_fallbacks;
   uint64_t nodes, node_fallbacks, bound_bytes, bind_failures;
 };
 void page_collect(PageStatistics& out);
+// The part of it that lies on one node.
+struct NodeStatistics {
+  uint64_t mapped_bytes, slab_bytes, large_bytes, dirty_bytes, clean_bytes;
+};
+NodeStatistics page_collect_node(unsigned node);
 // Debug: every structure of every shard. Takes the locks.
 void page_audit();
 

@@ -1,5 +1,6 @@
 #include "reclaim/engine.h"
 
+#include "metrics/events.h"
 #include "os/process.h"
 #include "page/exposure.h"
 
@@ -158,6 +159,7 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
   const PressureLevel before = view_.level;
   view_.forecast = forecaster_.current();
   view_.level = levels_.update(sample, view_.forecast);
+  if (view_.level != before) record_level(static_cast<uint8_t>(before), static_cast<uint8_t>(view_.level));
   view_.sample = sample;
   view_.exposed_bytes = figures_.exposed_bytes();
   view_.limit_bytes = effective_limit(sample);

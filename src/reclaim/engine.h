@@ -80,6 +80,11 @@ class Engine {
   // CPU budget; 0 does not. `untouched`: bytes that the thread that calls was given just now. Returns the nanoseconds
   // after which the next round is due.
   uint64_t round(const os::RawThread* thread, Hurry hurry, void* context, uint64_t most_ns, uint64_t untouched);
+  // CPU time that was spent on telling others what a round found.
+  void charge(uint64_t ns) {
+    cpu_ns_ += ns;
+    budget_.spend(ns);
+  }
   // Closes the sensors; the next round opens them again.
   void close();
 

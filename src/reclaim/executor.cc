@@ -1,6 +1,7 @@
 #include "reclaim/executor.h"
 
 #include "magazine/depot.h"
+#include "metrics/events.h"
 #include "os/process.h"
 #include "os/thread.h"
 #include "page/collapse.h"
@@ -53,6 +54,11 @@ void learn(uint64_t& price, uint64_t ns, uint64_t bytes) {
   price = price - price / 4 + measured / 4;
 }
 
+// For the list of events; what did nothing is none.
+void note(EventKind kind, uint64_t bytes, Reason reason) {
+  if (bytes != 0) record_event(kind, bytes, static_cast<uint8_t>(reason));
+}
+
 }  // namespace
 
 void count_released(Reason reason, uint64_t bytes) {
@@ -99,6 +105,7 @@ uint64_t Executor::drain(uint64_t goal, Reason reason) {
   }
   if (moved < goal) moved += layers_->drain_depot(goal - moved);
   add(reclaim_counters.drained_bytes, moved);
+  note(EventKind::drain, moved, reason);
   return moved;
 }
 
@@ -120,6 +127,7 @@ uint64_t Executor::decommit(const Step& step, TrimScope scope, GoOn go_on, void*
     count_released(step.reason, sparse);
     given += sparse;
   }
+  note(EventKind::decommit, given, step.reason);
   return given;
 }
 
@@ -128,6 +136,13 @@ void Executor::collapse(uint64_t goal) {
   const size_t gained = layers_->collapse(goal);
   learn(prices_.collapse_ns_per_mib, layers_->cpu_ns() - before, gained);
   add(reclaim_counters.collapsed_bytes, gained);
+  note(EventKind::collapse, gained, Reason::dense);
+}
+
+void Executor::prefault(uint64_t goal) {
+  const uint64_t touched = layers_->prefault(goal);
+  add(reclaim_counters.prefaulted_bytes, touched);
+  note(EventKind::prefault, touched, Reason::demand_ahead);
 }
 
 uint64_t Executor::carry_out(const Plan& plan, GoOn go_on, void* context) {
@@ -141,7 +156,7 @@ uint64_t Executor::carry_out(const Plan& plan, GoOn go_on, void* context) {
       case Action::release_slabs: layers_->release_slabs(); break;
       case Action::decommit_blocks: given += decommit(step, TrimScope::blocks, go_on, context); break;
       case Action::decommit_runs: given += decommit(step, TrimScope::everything, go_on, context); break;
-      case Action::prefault: add(reclaim_counters.prefaulted_bytes, layers_->prefault(step.goal_bytes)); break;
+      case Action::prefault: prefault(step.goal_bytes); break;
       case Action::collapse: collapse(step.goal_bytes); break;
       case Action::notify: break;  // the caller's
     }
@@ -159,6 +174,7 @@ uint64_t release_now(const ReclaimLayers& layers, uint64_t goal, Reason reason) 
   }
   if (given < goal) given += layers.decommit_slabs(goal - given);
   count_released(reason, given);
+  note(EventKind::decommit, given, reason);
   return given;
 }
 

@@ -85,6 +85,7 @@ class Executor {
   uint64_t drain(uint64_t goal, Reason reason);
   uint64_t decommit(const Step& step, TrimScope scope, GoOn go_on, void* context);
   void collapse(uint64_t goal);
+  void prefault(uint64_t goal);
 
   const ReclaimLayers* layers_ = &kRealLayers;
   Prices prices_ = kUnmeasuredPrices;

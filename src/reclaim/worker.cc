@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/seq_cell.h"
+#include "metrics/events.h"
 #include "os/process.h"
 #include "page/exposure.h"
 
@@ -53,6 +54,7 @@ struct State {
   std::atomic<uint64_t> cpu_ns;
   std::atomic<uint64_t> starts;
   SeqCell<PressureView> view;
+  void* kept_by_runtime;  // the worker's thread only
   alignas(Engine) char engine[sizeof(Engine)];
 };
 
@@ -70,6 +72,7 @@ std::atomic<bool> slicing{false};  // rounds run on slow paths
 
 std::atomic<uint64_t> emergencies{0};
 std::atomic<uint64_t> refusals{0};
+std::atomic<uint64_t> refusal_noted_ns{0};  // relaxed: two that come at once may both be noted
 std::atomic<uint64_t> kicks{0};
 
 uint64_t get(const std::atomic<uint64_t>& value) { return value.load(std::memory_order_relaxed); }
@@ -188,6 +191,17 @@ bool sleep_until(State& state, uint32_t rung, uint64_t deadline_ns) {
   }
 }
 
+// A round, unless a thread of the program is at one; what it found is made known.
+uint64_t take_round(State& state) {
+  const Turn turn(state);
+  if (!turn.taken) return kMs;
+  const uint64_t next = run_round(state, thread, is_wanted_elsewhere, 0, 0);
+  const uint64_t before = os::thread_cpu_ns();
+  worker_looked(state.kept_by_runtime, *thread, next);
+  engine_of(state).charge(os::thread_cpu_ns() - before);
+  return next;
+}
+
 // Rounds until the thread is to end; returns why.
 os::Place do_rounds(State& state) {
   uint32_t rung = state.bell.load(std::memory_order_acquire);
@@ -206,8 +220,7 @@ os::Place do_rounds(State& state) {
     }
     if (!early && now < round_ns) continue;
     rung = state.bell.load(std::memory_order_acquire);
-    const Turn turn(state);
-    const uint64_t next = turn.taken ? run_round(state, thread, is_wanted_elsewhere, 0, 0) : kMs;
+    const uint64_t next = take_round(state);
     round_ns = os::monotonic_ns() + next;
   }
 }
@@ -215,6 +228,7 @@ os::Place do_rounds(State& state) {
 void work(void* argument) {
   State& state = *static_cast<State*>(argument);
   const os::Place place = do_rounds(state);
+  worker_ends(state.kept_by_runtime);
   const Turn turn(state);
   if (turn.taken) engine_of(state).close();
   // Whoever comes by next may start another. Not under a filter that came later: what it allows is unknown, and to ask
@@ -243,11 +257,20 @@ void start_worker() {
   if (result == -EBUSY) return;  // another thread was faster
   if (result == 0) {
     state->starts.fetch_add(1, std::memory_order_relaxed);
+    record_event(EventKind::worker, exposed_bytes());
     slicing.store(false, std::memory_order_relaxed);
   } else {
     set(state->refused_at_ns, now);
     slicing.store(true, std::memory_order_relaxed);
   }
+}
+
+// At most once a second: a program may go on asking.
+void note_refusal(size_t bytes) {
+  const uint64_t now = os::coarse_ns();
+  if (now - get(refusal_noted_ns) < kSecond) return;
+  set(refusal_noted_ns, now);
+  record_event(EventKind::refusal, bytes);
 }
 
 void kick() {
@@ -317,6 +340,7 @@ void relieve(State& state, size_t bytes) {
     return state.relieving.store(false, std::memory_order_release);
   }
   emergencies.fetch_add(1, std::memory_order_relaxed);
+  record_event(EventKind::emergency, bytes);
   uint64_t mark = get(limit_mark);
   if (state.view.read(view)) {
     const uint64_t resident = os::process_resident_bytes();
@@ -369,6 +393,7 @@ bool admit(size_t bytes, uint64_t before) {
     }
     if (forbidden()) {
       refusals.fetch_add(1, std::memory_order_relaxed);
+      note_refusal(bytes);
       if (!handler) ring(PressureLevel::emergency, PressureLevel::calm, bytes, nullptr, nullptr);
       return false;
     }

@@ -64,6 +64,12 @@ struct WorkerStatistics {
 };
 WorkerStatistics worker_statistics();
 
+// Provided by the runtime, called by the worker's thread outside of locks (raw: system calls only): after each round,
+// the next of which is due in `next_ns`, and before it ends. `kept` is null in a worker that has just begun, and is the
+// runtime's from then on.
+void worker_looked(void*& kept, const os::RawThread& thread, uint64_t next_ns);
+void worker_ends(void*& kept);
+
 void worker_before_fork();
 void worker_after_fork_parent();
 void worker_after_fork_child();

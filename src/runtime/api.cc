@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "heap/heap.h"
+#include "metrics/events.h"
 #include "os/process.h"
 #include "page/collapse.h"
 #include "poolmalloc/poolmalloc.h"
@@ -28,7 +29,7 @@ long write_statistics(int fd, pm_format format) {
   char buffer[4096];
   Destination destination = {fd, 0};
   TextWriter out(buffer, write_to, &destination);
-  // On the stack (17 KiB): a shared one would need a lock, held while the write stalls, or by nobody in a forked child.
+  // On the stack (9 KiB): a shared one would need a lock, held while the write stalls, or by nobody in a forked child.
   Snapshot snapshot;
   collect(snapshot);
   switch (format) {
@@ -99,6 +100,7 @@ PM_API const char* pm_mode(void) {
 PM_API size_t pm_trim(size_t goal) {
   const size_t given = pm::trim_heap(goal);
   pm::count_released(pm::Reason::requested, given);
+  pm::record_event(pm::EventKind::trim, given);
   return given;
 }
 

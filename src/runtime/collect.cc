@@ -1,4 +1,6 @@
 // The statistics: every layer's numbers, brought into one Snapshot.
+#include "runtime/collect.h"
+
 #include <atomic>
 #include <cstring>
 
@@ -6,34 +8,38 @@
 #include "heap/heap.h"
 #include "magazine/depot.h"
 #include "magazine/magazine.h"
+#include "metrics/events.h"
 #include "os/process.h"
-#include "page/collapse.h"
+#include "page/exposure.h"
 #include "page/page.h"
 #include "reclaim/worker.h"
 #include "runtime/notify.h"
 #include "runtime/runtime.h"
-#include "slab/slab.h"
 
 namespace pm {
 namespace {
 
 std::atomic<uint64_t> fork_children{0};
 
-void collect_classes(Snapshot& out) {
+// Objects handed out and not taken back, by the magazines' counters. Of those the misses have 32 bits, so only as many
+// of the result count.
+uint32_t count_live(const MagazineClassStatistics& row) {
+  return static_cast<uint32_t>(row.pops + row.misses - row.pushes - row.overflows);
+}
+
+void collect_classes(const HeapWalk& walk, Snapshot& out) {
   static_assert(kMaxClasses <= kMaxSnapshotClasses);
-  SlabClassStatistics slabs[kMaxClasses];
   MagazineClassStatistics magazines[kMaxClasses];
-  slab_collect(slabs);
   magazine_collect(magazines);
   out.class_count = class_table->count - 1;
   for (uint32_t id = 1; id < class_table->count; ++id) {
     const SizeClass& c = size_class(static_cast<ClassId>(id));
-    const SlabClassStatistics& slab = slabs[id];
+    const SlabClassStatistics& slab = walk.slabs[id];
     const MagazineClassStatistics& magazine = magazines[id];
-    const uint64_t outside = slab.slots - slab.free_slots;
-    const uint64_t cached = magazine.magazine_objects + magazine.depot_objects;
-    // The layers are read one after the other: a batch on its way between them may be seen twice.
-    const uint64_t live = outside > cached ? outside - cached : 0;
+    // What the walk saw, and what has changed since.
+    const auto change = static_cast<int32_t>(count_live(magazine) - walk.counted[id]);
+    const auto live_now = static_cast<int64_t>(walk.live[id]) + change;
+    const uint64_t live = live_now > 0 ? static_cast<uint64_t>(live_now) : 0;
     Snapshot::ClassRow& row = out.classes[id - 1];
     row.size = c.size;
     row.live_objects = live;
@@ -43,7 +49,6 @@ void collect_classes(Snapshot& out) {
     row.slot_capacity = slab.slots;
     row.hits = magazine.pops + magazine.pushes;
     row.misses = magazine.misses + magazine.overflows;
-    const uint64_t slab_bytes = slab.slabs * c.slab_granules * kGranuleBytes;
     out.live_objects += live;
     out.live_small_bytes += live * c.size;
     out.magazine_objects += magazine.magazine_objects;
@@ -52,9 +57,7 @@ void collect_classes(Snapshot& out) {
     out.depot_objects += magazine.depot_objects;
     out.depot_bytes += magazine.depot_objects * c.size;
     out.slabs += slab.slabs;
-    out.slab_bytes += slab_bytes;
-    out.slab_free_bytes += slab.free_slots * c.size;
-    out.slab_tail_bytes += slab_bytes - slab.slots * c.size;
+    out.slab_tail_bytes += slab.slabs * c.slab_granules * kGranuleBytes - slab.slots * c.size;
     out.allocations += magazine.pops + magazine.misses;
     out.frees += magazine.pushes + magazine.overflows;
     out.magazine_hits += row.hits;
@@ -62,7 +65,14 @@ void collect_classes(Snapshot& out) {
   }
 }
 
-void collect_pages(Snapshot& out) {
+// What of the slabs is in no object, magazine or batch.
+void collect_slab_bytes(uint64_t run_bytes, Snapshot& out) {
+  const uint64_t elsewhere = out.live_small_bytes + out.magazine_bytes + out.depot_bytes + out.slab_tail_bytes;
+  out.slab_bytes = run_bytes;
+  out.slab_free_bytes = run_bytes > elsewhere ? run_bytes - elsewhere : 0;
+}
+
+void collect_pages(const HeapWalk& walk, Snapshot& out) {
   PageStatistics pages;
   page_collect(pages);
   out.live_large_bytes = pages.large_bytes;
@@ -86,6 +96,7 @@ void collect_pages(Snapshot& out) {
   out.region_grows = pages.grows;
   out.decommit_calls = pages.decommit_calls;
   out.decommitted_bytes = pages.decommitted_bytes;
+  out.released_growth_bytes = pages.released_growth_bytes;
   out.commit_failures = pages.refusals;
   out.mappings = pages.mappings;
   out.mapping_refusals = pages.mapping_refusals;
@@ -93,16 +104,15 @@ void collect_pages(Snapshot& out) {
   out.collapse_failures = pages.collapse_failures;
   out.hugetlb_bytes = pages.hugetlb_bytes;
   out.hugetlb_fallbacks = pages.hugetlb_fallbacks;
-  HugeStatistics huge;
-  huge_collect(huge);
-  out.huge_eligible_bytes = huge.eligible_bytes;
-  out.huge_bytes = huge.huge_bytes;
-  out.huge_waste_bytes = huge.waste_bytes;
+  out.huge_eligible_bytes = walk.huge.eligible_bytes;
+  out.huge_bytes = walk.huge.huge_bytes;
+  out.huge_waste_bytes = walk.huge.waste_bytes;
   out.nodes = pages.nodes;
   out.bound_bytes = pages.bound_bytes;
   out.bind_failures = pages.bind_failures;
   out.node_fallbacks = pages.node_fallbacks;
-  out.metadata_bytes = pages.table_bytes + slab_table_bytes() + magazine_table_bytes();
+  out.metadata_bytes = pages.table_bytes + walk.table_bytes;
+  collect_slab_bytes(pages.slab_run_bytes, out);
 }
 
 void collect_file_heaps(Snapshot& out) {
@@ -118,7 +128,28 @@ void collect_file_heaps(Snapshot& out) {
 
 }  // namespace
 
+void walk_heap(HeapWalk& out) {
+  slab_collect(out.slabs);
+  MagazineClassStatistics magazines[kMaxClasses];
+  magazine_collect(magazines);
+  for (uint32_t id = 1; id < class_table->count; ++id) {
+    const uint64_t outside = out.slabs[id].slots - out.slabs[id].free_slots;
+    const uint64_t cached = magazines[id].magazine_objects + magazines[id].depot_objects;
+    // The layers are read one after the other: a batch on its way between them may be seen twice.
+    out.live[id] = outside > cached ? outside - cached : 0;
+    out.counted[id] = count_live(magazines[id]);
+  }
+  huge_collect(out.huge);
+  out.table_bytes = slab_table_bytes() + magazine_table_bytes();
+}
+
 void collect(Snapshot& out) {
+  HeapWalk walk;
+  if (serving() == Serving::heap) walk_heap(walk);
+  collect(walk, out);
+}
+
+void collect(const HeapWalk& walk, Snapshot& out) {
   out = {};
   out.resident_bytes = os::process_resident_bytes();
   if (serving() != Serving::heap) {
@@ -127,8 +158,8 @@ void collect(Snapshot& out) {
   }
   strcpy(out.mode, magazine_mode() == MagazineMode::rseq ? "rseq" : "locked");
   strcpy(out.fit, fit_name());
-  collect_classes(out);
-  collect_pages(out);
+  collect_classes(walk, out);
+  collect_pages(walk, out);
   collect_file_heaps(out);
   out.live_bytes = out.live_small_bytes + out.live_large_bytes;
   out.live_objects += out.large_objects;
@@ -163,6 +194,7 @@ void after_fork_child() {
   worker_after_fork_child();
   notify_after_fork_child();
   fork_children.fetch_add(1, std::memory_order_relaxed);
+  record_event(EventKind::fork, exposed_bytes());
 }
 
 }  // namespace pm
