@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "poolmalloc/poolmalloc.h"
+#include "preload/launcher/manual.h"
 #include "preload/launcher/reference.h"
 #include "preload/launcher/run.h"
 #include "preload/launcher/simulate.h"
@@ -129,6 +130,11 @@ int main(int argc, char** argv) {
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"text", "json", "openmetrics"}));
 
+  std::string shell;
+  CLI::App* completion = app.add_subcommand("completion", "Print what makes a shell complete this command's words");
+  completion->add_option("shell", shell)->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  CLI::App* manual = app.add_subcommand("manual", "Print the manual page of this command, as man -l reads it");
+
   try {
     const int own = count_own_arguments(argc, argv, *run);
     app.parse(own, argv);
@@ -142,6 +148,8 @@ int main(int argc, char** argv) {
   if (status->parsed()) return pm::print_status(pid, json);
   if (processes->parsed()) return pm::print_processes(json);
   if (stats->parsed()) return pm::print_statistics(pid, format);
+  if (completion->parsed()) return print(pm::completion_script(app, shell));
+  if (manual->parsed()) return print(pm::manual_page(app, version(), kExitCodes));
   if (metrics->parsed()) return print(markdown ? pm::metrics_as_markdown() : pm::metrics_as_text());
 
   if (simulate->parsed()) {
