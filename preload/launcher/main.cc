@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "poolmalloc/poolmalloc.h"
+#include "preload/launcher/advise.h"
+#include "preload/launcher/doctor.h"
 #include "preload/launcher/manual.h"
 #include "preload/launcher/reference.h"
 #include "preload/launcher/run.h"
@@ -18,7 +20,8 @@ namespace {
 constexpr int kUsageError = 2;
 constexpr char kExitCodes[] =
     "Exit codes: of run, the program's own, 128 + n if signal n ended it, 127 if there is no such program,\n"
-    "126 if it cannot be executed; otherwise 0, 1 if it could not be done, with a line that says why, or 2 for a "
+    "126 if it cannot be executed; of doctor, 3 if it found a problem; otherwise 0, 1 if it could not be done, with a "
+    "line that says why, or 2 for a "
     "request\n"
     "that makes no sense.\n";
 
@@ -130,6 +133,16 @@ int main(int argc, char** argv) {
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"text", "json", "openmetrics"}));
 
+  CLI::App* doctor = app.add_subcommand(
+      "doctor", "Say what about the machine, or about a process, keeps the library from doing well, and what to do");
+  add_pid(doctor);
+  doctor->get_option("pid")->description("The process; without it, the machine alone");
+  doctor->add_flag("--json", json, "As one JSON object");
+  CLI::App* advise = app.add_subcommand(
+      "advise", "Recommend options for a process from what it did so far, as lines of an environment");
+  add_pid(advise);
+  advise->add_flag("--json", json, "As a JSON array");
+
   std::string shell;
   CLI::App* completion = app.add_subcommand("completion", "Print what makes a shell complete this command's words");
   completion->add_option("shell", shell)->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
@@ -148,6 +161,8 @@ int main(int argc, char** argv) {
   if (status->parsed()) return pm::print_status(pid, json);
   if (processes->parsed()) return pm::print_processes(json);
   if (stats->parsed()) return pm::print_statistics(pid, format);
+  if (doctor->parsed()) return pm::print_examination(pid, json);
+  if (advise->parsed()) return pm::print_advice(pid, json);
   if (completion->parsed()) return print(pm::completion_script(app, shell));
   if (manual->parsed()) return print(pm::manual_page(app, version(), kExitCodes));
   if (metrics->parsed()) return print(markdown ? pm::metrics_as_markdown() : pm::metrics_as_text());

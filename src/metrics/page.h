@@ -57,6 +57,7 @@ struct PageStamp {
   uint64_t collect_ns;  // what gathering the last body took, in time of the clock
   uint32_t cpu_rows, node_rows, events;
   uint32_t cpu_rows_left_out;
+  uint64_t heap_begin, heap_end;  // the range of addresses that the heap lies in, with gaps
 };
 
 struct PageBody {

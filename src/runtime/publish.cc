@@ -145,6 +145,8 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
   stamp.written_unix_ns = os::unix_ns();
   stamp.next_ns = stamp.written_ns + next_ns;
   stamp.writes = ++p.writes;
+  stamp.heap_begin = region_view.base;
+  stamp.heap_end = region_view.base + region.view_limit();
   stamp.collect_ns = stamp.written_ns - start;
   page_store(&page.body.stamp, &stamp, sizeof stamp);
   page_end(page);
