@@ -47,6 +47,17 @@ int pm_metric_get(const char* name, unsigned long long* value);
  * without its final zero, as snprintf does, or -1 with errno ENOENT for an unknown option. */
 int pm_option_get(const char* name, char* buffer, size_t size, int* is_default);
 
+/* Gives an option another value while the process runs, written as in the environment ("64m", "never"). In force for
+ * all threads when this returns; what the background thread decides follows it at its next look, which is asked for.
+ * Memory and huge pages that were had by the old value stay until they are free. `poolmalloc options` tells which
+ * options can be changed. Thread-safe. Returns 0, or -1 with errno, and nothing is changed:
+ *   ENOENT   there is no such option
+ *   EPERM    it is read at start only
+ *   EINVAL   not a value of this option; to or from huge=hugetlb
+ *   EAGAIN   called in a signal handler that interrupted the allocator
+ *   ENOSYS   the C library's allocator serves this process (see pm_mode) */
+int pm_option_set(const char* name, const char* value);
+
 /* ---- File heaps: objects in a file, for data that should live on slower or shared memory ----
  *
  * A file heap hands out memory that is a shared mapping of one file: on a disk, on tmpfs (/dev/shm), or on a DAX file
@@ -215,7 +226,8 @@ int pm_pressure_eventfd_close(int fd);
  * a container's limit is: memory is given back and callbacks are called as it comes nearer; nothing fails. `hard` is
  * for the heap: what it has in use or resident never exceeds it. A request that would fails with ENOMEM after all
  * free memory was given back; the last 512 KiB are kept for requests of up to 4 KiB. A `hard` below what is in use
- * makes requests fail that need more memory from the system. Returns 0, or -1 with errno ENOSYS. */
+ * makes requests fail that need more memory from the system. The options limit_soft and limit_hard then tell these
+ * limits. Returns 0, or -1 with errno ENOSYS, or EAGAIN in a signal handler that interrupted the allocator. */
 int pm_limit_set(size_t soft, size_t hard);
 
 #ifdef __cplusplus

@@ -18,7 +18,7 @@ namespace pm {
 
 // In the order in which they nest, outermost first.
 enum class LockRank : uint8_t {
-  start,
+  options,
   layout,
   magazine,
   file_heap,

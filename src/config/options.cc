@@ -197,7 +197,7 @@ template <class AnyOptions, class Function>
 void with_field(AnyOptions& options, size_t index, Function function) {
   const OptionInfo& info = kOptionInfo[index];
   switch (static_cast<OptionId>(index)) {
-#define OPTION(name, kind, default_text, allowed, text) \
+#define OPTION(name, kind, default_text, allowed, when, text) \
   case OptionId::name:                                  \
     function(options.name, info);                       \
     break;
@@ -296,6 +296,23 @@ bool set_option(Options& options, size_t index, const char* value, TextWriter& r
   with_field(options, index,
              [&](auto& field, const OptionInfo& info) { accepted = assign(field, info, value, reason); });
   return accepted;
+}
+
+bool change_option(Options& options, size_t index, const char* value, TextWriter& reason) {
+  if (kOptionInfo[index].when == OptionWhen::start) {
+    reason.text("can be set at start only");
+    return false;
+  }
+  const bool before = options.huge == "hugetlb";
+  Options changed = options;
+  if (!set_option(changed, index, value, reason)) return false;
+  // Its pages are taken, or not, as the heap is mapped.
+  if ((changed.huge == "hugetlb") != before) {
+    reason.text("is refused: hugetlb is chosen at start only");
+    return false;
+  }
+  options = changed;
+  return true;
 }
 
 int find_option(const char* name, size_t size) {

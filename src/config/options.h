@@ -2,8 +2,8 @@
 // the environment.
 //
 // Everything here works inside the very first malloc of a process: no allocation, no locks, no getenv, and no table
-// that holds pointers, so that nothing waits for relocation. An Options is filled once, before other threads can see
-// it, and is constant afterwards; that is all the synchronisation there is.
+// that holds pointers, so that nothing waits for relocation. An Options belongs to whoever has it: the one in force is
+// the runtime's (runtime/live_options.cc).
 #ifndef POOLMALLOC_CONFIG_OPTIONS_H_
 #define POOLMALLOC_CONFIG_OPTIONS_H_
 
@@ -15,9 +15,11 @@
 namespace pm {
 
 enum class OptionKind : uint8_t { flag, choice, size, list, rising, text };
+// When a value may be given: as the process starts, or while it runs as well.
+enum class OptionWhen : uint8_t { start, live };
 
 enum class OptionId : uint8_t {
-#define OPTION(name, kind, default_text, allowed, text) name,
+#define OPTION(name, kind, default_text, allowed, when, text) name,
 #include "config/options.def"
 #undef OPTION
 };
@@ -27,11 +29,12 @@ struct OptionInfo {
   OptionKind kind;
   char default_text[16];
   char allowed[40];
+  OptionWhen when;
   char text[256];
 };
 
 inline constexpr OptionInfo kOptionInfo[] = {
-#define OPTION(name, kind, default_text, allowed, text) {#name, OptionKind::kind, default_text, allowed, text},
+#define OPTION(name, kind, default_text, allowed, when, text) {#name, OptionKind::kind, default_text, allowed, OptionWhen::when, text},
 #include "config/options.def"
 #undef OPTION
 };
@@ -87,7 +90,7 @@ struct Options {
 #define PM_FIELD_list(name) SizeList name;
 #define PM_FIELD_rising(name) RisingList name;
 #define PM_FIELD_text(name) char name[kMaxTextLength + 1];
-#define OPTION(name, kind, default_text, allowed, text) PM_FIELD_##kind(name)
+#define OPTION(name, kind, default_text, allowed, when, text) PM_FIELD_##kind(name)
 #include "config/options.def"
 #undef OPTION
 #undef PM_FIELD_flag
@@ -107,6 +110,10 @@ void parse_options(const char* const* environment, bool secure, Options& out, Te
 // Gives one option a value as the user would write it. Returns false for a bad one, leaves the option as it was, and
 // says on `reason` what is wrong with it ("is not one of off, default").
 bool set_option(Options& options, size_t index, const char* value, TextWriter& reason);
+
+// The same for a process that runs: a bad value, or an option that is read at start only, is refused with its reason
+// ("can be set at start only").
+bool change_option(Options& options, size_t index, const char* value, TextWriter& reason);
 
 // The index of an option by its name in lower case ("magazine_bytes"), or -1.
 int find_option(const char* name, size_t size);

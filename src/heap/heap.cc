@@ -277,11 +277,16 @@ size_t usable_size(const void* p, const void* caller) {
   return libc.malloc_usable_size(const_cast<void*>(p));
 }
 
-size_t trim_heap(size_t goal) {
-  if (heap_view.small_limit == 0) return 0;
+void empty_caches() {
+  if (heap_view.small_limit == 0) return;
   magazine_drain_all();
   report_rejected();
   slab_trim();
+}
+
+size_t trim_heap(size_t goal) {
+  if (heap_view.small_limit == 0) return 0;
+  empty_caches();
   const size_t given = page_trim(goal);
   return given < goal ? given + slab_decommit(goal - given) : given;
 }

@@ -84,6 +84,8 @@ PM_COLD bool admit_exposure(size_t bytes, uint64_t before);
 // Gives everything that is free back to the system; returns the bytes. For the allocation that would fail otherwise,
 // and for malloc_trim.
 size_t trim_heap(size_t goal);
+// Its first part: moves what lies in magazines, depot and empty slabs to the page layer.
+void empty_caches();
 
 // Empties the magazines once more, so that a double free that no check saw at once is reported at the latest now.
 void check_at_exit();

@@ -1,14 +1,12 @@
 #include "heap/misuse.h"
 
-#include <atomic>
-
 #include "base/compiler.h"
 #include "base/text.h"
 #include "os/process.h"
 
 namespace pm {
 
-bool abort_on_misuse = true;
+std::atomic<bool> abort_on_misuse{true};
 
 namespace {
 
@@ -46,7 +44,7 @@ TextWriter& library_text(TextWriter& out, const void* caller) {
 void finish(Line& line) {
   line.end();
   misuses.fetch_add(1, std::memory_order_relaxed);
-  if (abort_on_misuse) os::abort_process();
+  if (abort_on_misuse.load(std::memory_order_relaxed)) os::abort_process();
 }
 
 void finish(Line& line, const void* caller) {

@@ -2,13 +2,14 @@
 // abort, or go on with the call ignored (POOLMALLOC_MISUSE=continue).
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 namespace pm {
 
-// Set at start; constant afterwards.
-extern bool abort_on_misuse;
+// Relaxed: a setting.
+extern std::atomic<bool> abort_on_misuse;
 
 void report_double_free(const void* p, size_t class_size, const void* caller);  // class_size 0: a large object
 void report_late_double_free(const void* p, size_t class_size);                 // long after the call

@@ -33,7 +33,7 @@ IndexStack<StdAtomic> unused;
 std::atomic<uint32_t> made{0};              // batches handed out so far; their memory is committed
 ClassDepot depots[kMaxNodes][kMaxClasses];  // rows of nodes that there are not stay untouched
 std::atomic<uint64_t> held_bytes{0};        // relaxed: a bound, not an account
-uint64_t limit = 0;
+std::atomic<uint64_t> limit{0};              // relaxed: a setting
 uint32_t most_batches = 0;
 
 std::atomic<uint32_t>& link_of(uint32_t index) { return table[index].next; }
@@ -55,18 +55,21 @@ uint32_t new_batch() {
 uint64_t allowed_bytes() {
   const uint64_t share = region.committed_bytes() / 16;
   const uint64_t wanted = share < 256 * kKiB ? 256 * kKiB : share;
-  return wanted < limit ? wanted : limit;
+  const uint64_t most = limit.load(std::memory_order_relaxed);
+  return wanted < most ? wanted : most;
 }
 
 }  // namespace
 
 bool depot_init(uint64_t limit_bytes) {
-  limit = limit_bytes;
+  depot_resize(limit_bytes);
   // A batch holds a kibibyte at least (64 objects of 16 bytes), but for single large objects.
   const uint64_t batches = limit_bytes / kKiB + kBatchesPerCommit;
   most_batches = static_cast<uint32_t>(align_down(batches < kMostBatches ? batches : kMostBatches, kBatchesPerCommit));
   return table.reserve(most_batches);
 }
+
+void depot_resize(uint64_t limit_bytes) { limit.store(limit_bytes, std::memory_order_relaxed); }
 
 bool depot_put(unsigned node, ClassId id, void* const* objects, size_t count) {
   const uint64_t bytes = count * size_class(id).size;

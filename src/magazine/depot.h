@@ -16,6 +16,9 @@ inline constexpr size_t kMaxBatch = 64;
 
 // False if the address space for the batches is refused. `limit_bytes` bounds what the depot holds.
 bool depot_init(uint64_t limit_bytes);
+// Another bound from now on. The records of batches were laid out for the first one: a much larger bound is met only by
+// batches of larger objects.
+void depot_resize(uint64_t limit_bytes);
 
 // Keeps the batch (at most kMaxBatch objects) for the node it lies on; false if the depot is full: the caller keeps the
 // objects.

@@ -6,7 +6,7 @@
 namespace pm {
 
 Lock layout_lock{LockRank::layout};
-uint64_t magazine_budget_bytes = 0;
+std::atomic<uint64_t> magazine_budget_bytes{0};
 bool magazine_checks = true;
 LayoutCounters layout_counters;
 
@@ -130,8 +130,9 @@ void grow_magazine(uint32_t cpu, ClassId id) {
   const uint32_t more_bytes = (capacity - now) * c.size;
   const uint64_t after = block.capacity_bytes.load(std::memory_order_relaxed) + more_bytes;
   // Every class may have a first, small magazine; growth beyond it is what the budget is for.
-  const bool fits = now == 0 || after <= magazine_budget_bytes ||
-                    take_from_idle<Access>(cpu, id, static_cast<uint32_t>(after - magazine_budget_bytes));
+  const uint64_t budget = magazine_budget_bytes.load(std::memory_order_relaxed);
+  const bool fits =
+      now == 0 || after <= budget || take_from_idle<Access>(cpu, id, static_cast<uint32_t>(after - budget));
   if (capacity > now && fits) {
     const bool grown =
         capacity <= block.tallies[id].room ? widen<Access>(cpu, id, capacity) : relocate<Access>(cpu, id, capacity);

@@ -19,8 +19,9 @@
 namespace pm {
 
 extern PM_SHARED Lock layout_lock;
-extern PM_SHARED uint64_t magazine_budget_bytes;  // of capacity, per CPU
-extern PM_SHARED bool magazine_checks;            // interior pointers
+// Of capacity, per CPU. Relaxed: a setting, which growth looks at.
+extern PM_SHARED std::atomic<uint64_t> magazine_budget_bytes;
+extern PM_SHARED bool magazine_checks;  // interior pointers
 
 struct LayoutCounters {
   std::atomic<uint64_t> grows{0};

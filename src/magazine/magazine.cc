@@ -198,7 +198,7 @@ void each_block(Use use) {
 }  // namespace
 
 bool magazine_init(const MagazineOptions& options) {
-  magazine_budget_bytes = options.magazine_bytes;
+  magazine_budget_bytes.store(options.magazine_bytes, std::memory_order_relaxed);
   magazine_checks = options.checked;
   if (!depot_init(options.depot_bytes)) return false;
   const uint32_t cpus = os::possible_cpus();
@@ -222,6 +222,11 @@ bool magazine_init(const MagazineOptions& options) {
   magazine_cpus = cpus;
   mode = MagazineMode::rseq;
   return true;
+}
+
+void magazine_resize(uint64_t magazine_bytes, uint64_t depot_bytes) {
+  magazine_budget_bytes.store(magazine_bytes, std::memory_order_relaxed);
+  depot_resize(depot_bytes);
 }
 
 MagazineMode magazine_mode() { return mode; }

@@ -24,6 +24,9 @@ enum class MagazineMode : uint8_t { rseq, locked };
 
 // False if address space for the blocks is refused. Chooses the mode.
 bool magazine_init(const MagazineOptions& options);
+// Other sizes than those of the options, from now on: magazines and depot above them do not grow, and shrink as they
+// are drained. Thread-safe.
+void magazine_resize(uint64_t magazine_bytes, uint64_t depot_bytes);
 MagazineMode magazine_mode();
 bool magazine_uses_mm_cid();
 

@@ -150,11 +150,9 @@ bool same_ids(const char* text, const char* key, const uint32_t (&ids)[3]) {
   return true;
 }
 
-uint32_t seccomp_filters() {
-  char text[4096];
-  if (read_small_file("/proc/thread-self/status", text, sizeof text) <= 0) return 0;
-  // The count came with Linux 5.9; before, there is only the mode.
-  return static_cast<uint32_t>(number_after(text, "\nSeccomp_filters:", number_after(text, "\nSeccomp:", 0)));
+// The count came with Linux 5.9; before, there is only the mode.
+uint32_t filters_in(const char* status) {
+  return static_cast<uint32_t>(number_after(status, "\nSeccomp_filters:", number_after(status, "\nSeccomp:", 0)));
 }
 
 // What the process's first thread, which has ended, gave to exit(2): the last number of its stat, in wait(2)'s form.
@@ -285,6 +283,24 @@ uint64_t thread_cpu_ns() {
   timespec used{};
   raw_syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, argument(&used));
   return static_cast<uint64_t>(used.tv_sec) * 1000000000U + static_cast<uint64_t>(used.tv_nsec);
+}
+
+uint32_t seccomp_filters() {
+  char text[4096];
+  if (read_small_file("/proc/thread-self/status", text, sizeof text) <= 0) return 0;
+  return filters_in(text);
+}
+
+bool are_inherited(uint32_t filters) {
+  if (filters == 0) return true;
+  char text[4096];
+  if (read_small_file("/proc/self/status", text, sizeof text) <= 0) return false;
+  const uint64_t parent = number_after(text, "\nPPid:", 0);
+  if (parent == 0) return true;
+  char path[32];
+  TextWriter out(path);
+  out.text("/proc/").number(parent).text("/status");
+  return read_small_file(out.c_str(), text, sizeof text) > 0 && filters_in(text) == filters;
 }
 
 Place place_of(RawThread& thread) {

@@ -66,6 +66,12 @@ enum class Place : uint8_t {
 };
 Place place_of(RawThread& thread);
 
+// Seccomp filters over the calling thread (before Linux 5.9: 1 for any number of them).
+uint32_t seccomp_filters();
+// Whether so many were there before this process, as a container's are, and were not put over it by itself or by a
+// service manager: its parent has as many, or no parent is to be seen.
+bool are_inherited(uint32_t filters);
+
 // A copy of the program's descriptor in the table of the raw thread that calls, or a negative errno. Where both share
 // one table it is the descriptor itself.
 int borrow_file(const RawThread& thread, int fd);

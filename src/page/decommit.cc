@@ -9,7 +9,8 @@
 namespace pm {
 namespace {
 
-uint64_t dirty_limit = 0;
+// Relaxed: a setting, in force from the next look on.
+std::atomic<uint64_t> dirty_limit{0};
 
 // Relaxed; read by the statistics.
 std::atomic<uint64_t> decommit_calls{0};
@@ -43,7 +44,7 @@ uint64_t claim_by_time(uint64_t wanted) {
 
 // What may lie dirty whatever the program holds.
 uint64_t at_least_limit(uint64_t granules) {
-  const uint64_t limit = dirty_limit >> kGranuleShift;
+  const uint64_t limit = dirty_limit.load(std::memory_order_relaxed) >> kGranuleShift;
   return granules > limit ? granules : limit;
 }
 
@@ -186,7 +187,7 @@ size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
 
 }  // namespace
 
-void set_dirty_limit(uint64_t bytes) { dirty_limit = bytes; }
+void set_dirty_limit(uint64_t bytes) { dirty_limit.store(bytes, std::memory_order_relaxed); }
 
 size_t decommit_all(uint64_t goal_granules, Thoroughness how) {
   size_t given = 0;

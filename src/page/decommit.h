@@ -8,9 +8,6 @@
 
 namespace pm {
 
-// Bytes that may lie free and resident before growth decommits; set at start.
-void set_dirty_limit(uint64_t bytes);
-
 struct Thoroughness {
   bool wait = false;         // for shards that are busy; nobody who allocates waits here
   bool break_dense = false;  // take what breaks the huge page of a dense block

@@ -20,6 +20,16 @@ uintptr_t block_address(uint32_t block) { return region_view.base + size_t{block
 
 HugeAdvice huge_advice;
 
+void HugeAdvice::set_mode(HugeMode mode) {
+  if (mode != HugeMode::never) ever_huge_.store(true, std::memory_order_relaxed);
+  mode_.store(mode, std::memory_order_relaxed);
+}
+
+// All memory was mapped with advice against huge pages.
+bool HugeAdvice::knows_no_huge() const {
+  return mode() == HugeMode::never && !ever_huge_.load(std::memory_order_relaxed);
+}
+
 // The administrator's mode, read once, when the heap first is worth it.
 uint8_t HugeAdvice::policy() {
   uint8_t known = policy_.load(std::memory_order_relaxed);
@@ -31,8 +41,9 @@ uint8_t HugeAdvice::policy() {
 }
 
 bool HugeAdvice::allows_huge() {
-  if (mode_ == HugeMode::never) return false;
-  if (mode_ != HugeMode::automatic) return true;
+  const HugeMode now = mode();
+  if (now == HugeMode::never) return false;
+  if (now != HugeMode::automatic) return true;
   return policy() != static_cast<uint8_t>(os::HugePolicy::never);
 }
 
@@ -84,7 +95,7 @@ bool HugeAdvice::is_dense() const {
 }
 
 void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {
-  switch (mode_) {
+  switch (mode()) {
     case HugeMode::collapse:
     case HugeMode::hugetlb: return;
     case HugeMode::never:
@@ -130,7 +141,7 @@ void HugeAdvice::bar(uint32_t block) {
 }
 
 void HugeAdvice::bar_partial(GranuleIndex first, uint32_t granules) {
-  if (mode_ == HugeMode::never || granules == 0) return;
+  if (knows_no_huge() || granules == 0) return;
   const GranuleIndex end = first + granules;
   const bool is_one = first / kBlockGranules == (end - 1) / kBlockGranules;
   if (is_one) {
@@ -142,7 +153,7 @@ void HugeAdvice::bar_partial(GranuleIndex first, uint32_t granules) {
 }
 
 void HugeAdvice::bar_touched(GranuleIndex first, uint32_t granules) {
-  if (mode_ != HugeMode::never) each_touched_block(first, granules, [&](uint32_t b) { bar(b); });
+  if (!knows_no_huge()) each_touched_block(first, granules, [&](uint32_t b) { bar(b); });
 }
 
 bool HugeAdvice::readmit(uint32_t block) {

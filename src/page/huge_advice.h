@@ -38,8 +38,9 @@ inline constexpr size_t kLeastResident = kBlockBytes - kBlockBytes / 20;
 
 class HugeAdvice {
  public:
-  void set_mode(HugeMode mode) { mode_ = mode; }
-  HugeMode mode() const { return mode_; }
+  // Once at start, or later among the modes that are not hugetlb: advice given before stays.
+  void set_mode(HugeMode mode);
+  HugeMode mode() const { return mode_.load(std::memory_order_relaxed); }
   // Whether transparent huge pages are to be had and wanted at all.
   bool allows_huge();
 
@@ -60,6 +61,7 @@ class HugeAdvice {
   void bar(uint32_t block);
   bool is_cheap(uintptr_t start);
   bool is_dense() const;
+  bool knows_no_huge() const;
   void note_control(uintptr_t start, size_t bytes);
   uint8_t policy();
 
@@ -67,7 +69,8 @@ class HugeAdvice {
   static constexpr unsigned kControls = 8;
   static constexpr unsigned kCountBits = 24;
 
-  HugeMode mode_ = HugeMode::never;
+  std::atomic<HugeMode> mode_{HugeMode::never};
+  std::atomic<bool> ever_huge_{false};  // some mode but never was in force
   std::atomic<uint8_t> policy_{0};     // os::HugePolicy plus one; 0 until it was asked for
   std::atomic<uint32_t> wait_{0};      // chunks to let pass before the next look
   std::atomic<uint32_t> patience_{4};  // and how many after the next dear one

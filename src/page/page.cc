@@ -46,7 +46,7 @@ bool prepare_inner_decommit(GranuleIndex first, uint32_t granules) {
 size_t page_trim(size_t goal, TrimScope scope) {
   const size_t all = region.committed_bytes();
   return decommit_all(divide_up(goal < all ? goal : all, kGranuleBytes),
-                      {.wait = true, .break_dense = goal >= all, .scope = scope});
+                      {.wait = true, .break_dense = goal >= all || scope == TrimScope::even_dense, .scope = scope});
 }
 
 bool page_in_hand() {

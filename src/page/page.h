@@ -74,8 +74,9 @@ uint64_t large_moves();
 bool prepare_inner_decommit(GranuleIndex first, uint32_t granules);
 
 // Decommits free pages until `goal` bytes are given back; returns the bytes. Of blocks: free extents of a huge block or
-// more alone, so that no huge page is split.
-enum class TrimScope : uint8_t { blocks, everything };
+// more alone, so that no huge page is split. Even dense: what breaks the huge page of a dense block too, as with a goal
+// that takes in all there is.
+enum class TrimScope : uint8_t { blocks, everything, even_dense };
 size_t page_trim(size_t goal, TrimScope scope = TrimScope::everything);
 
 // Whether some thread has free memory out of the shards' structures, to decommit it.
@@ -95,6 +96,9 @@ uint64_t page_measure_refault();
 // Touches free clean huge blocks until `goal` bytes are resident, so that whoever takes them next need not fault.
 // Returns the bytes. They are dirty then.
 size_t page_prefault(size_t goal);
+
+// Bytes that may lie free and resident before growth decommits. At any time.
+void set_dirty_limit(uint64_t bytes);
 
 struct PageStatistics {
   uint64_t committed_bytes, reserved_bytes, dirty_bytes, clean_bytes, table_bytes;

@@ -75,6 +75,7 @@ class Engine {
   // Whether to stop between slices of work: somebody waits for this thread.
   using Hurry = bool (*)(void* context);
 
+  // At first, and again when the options change: nothing that was learnt is lost.
   void configure(const PressureOptions& options);
   // One round. `thread` is the raw worker's, or null. `most_ns` bounds what a round without pressure does, beside the
   // CPU budget; 0 does not. `untouched`: bytes that the thread that calls was given just now. Returns the nanoseconds

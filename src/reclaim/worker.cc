@@ -55,10 +55,15 @@ struct State {
   std::atomic<uint64_t> starts;
   SeqCell<PressureView> view;
   void* kept_by_runtime;  // the worker's thread only
+  uint32_t configured;  // the version of the settings that the engine has; owned by the turn
   alignas(Engine) char engine[sizeof(Engine)];
 };
 
 WorkerOptions settings = {};
+// What of the settings changed since: written by one thread at a time (the runtime's lock), read by whoever has a turn.
+std::atomic<uint64_t> start_bytes{0};
+SeqCell<PressureOptions> changed_pressure;
+std::atomic<uint32_t> changes{0};
 // Set once; constant afterwards. Release pairs with the acquire of whoever finds it set.
 std::atomic<State*> state_pointer{nullptr};
 os::RawThread* thread = nullptr;
@@ -79,6 +84,8 @@ uint64_t get(const std::atomic<uint64_t>& value) { return value.load(std::memory
 void set(std::atomic<uint64_t>& value, uint64_t to) { value.store(to, std::memory_order_relaxed); }
 
 Engine& engine_of(State& state) { return *reinterpret_cast<Engine*>(state.engine); }
+
+uint64_t first_start_mark() { return settings.mode == WorkerMode::always ? 0 : get(start_bytes); }
 
 uint64_t hard_mark(size_t bytes) {
   const uint64_t hard = get(own_limits.hard);
@@ -129,6 +136,7 @@ State* own_state() {
   if (owner != 0 || found->setting_up.exchange(true, std::memory_order_acquire)) return nullptr;
   Engine* const engine = new (found->engine) Engine();
   engine->configure(settings.pressure);
+  found->configured = 0;
   // Release pairs with the acquire above.
   found->process.store(me, std::memory_order_release);
   return found;
@@ -148,9 +156,20 @@ struct Turn {
   const bool taken;
 };
 
+// Where a write is just under way the next round follows it.
+void follow_changes(State& state, Engine& engine) {
+  // Acquire pairs with the release of worker_reconfigure.
+  const uint32_t version = changes.load(std::memory_order_acquire);
+  PressureOptions options;
+  if (version == state.configured || !changed_pressure.read(options)) return;
+  engine.configure(options);
+  state.configured = version;
+}
+
 // The holder of the turn runs a round and tells everybody what it found.
 uint64_t run_round(State& state, const os::RawThread* raw, Engine::Hurry hurry, uint64_t most_ns, uint64_t untouched) {
   Engine& engine = engine_of(state);
+  follow_changes(state, engine);
   const uint64_t next = engine.round(raw, hurry, &state, most_ns, untouched);
   state.view.write(engine.view());
   set(state.cpu_ns, engine.cpu_ns());
@@ -180,14 +199,20 @@ void park(State& state) {
 // Sleeps until `deadline_ns`, a kick, or a call to stop or park. A futex cannot wait for files as well, so what the
 // sensors would be woken by is looked at some times a second; none of it warns earlier than usage does. True if a round
 // is due before its time.
-bool sleep_until(State& state, uint32_t rung, uint64_t deadline_ns) {
+bool sleep_until(State& state, ControlChannel& channel, uint32_t rung, uint64_t deadline_ns) {
+  uint64_t looked_ns = os::monotonic_ns();
   for (;;) {
+    const uint64_t channel_ns = channel.look(os::monotonic_ns(), settings.control);
     if (state.bell.load(std::memory_order_acquire) != rung) return true;
     const uint64_t now = os::monotonic_ns();
     if (now >= deadline_ns || is_wanted_elsewhere(&state)) return false;
     const uint64_t left = deadline_ns - now;
-    os::wait_on(state.bell, rung, left < kFilesNs ? left : kFilesNs);
-    if (left > kFilesNs && engine_of(state).has_woken()) return true;
+    uint64_t sleep_ns = left < kFilesNs ? left : kFilesNs;
+    if (channel_ns < sleep_ns) sleep_ns = channel_ns;
+    if (sleep_ns != 0) os::wait_on(state.bell, rung, sleep_ns);
+    if (left <= kFilesNs || now + sleep_ns - looked_ns < kFilesNs) continue;
+    looked_ns = now;
+    if (engine_of(state).has_woken()) return true;
   }
 }
 
@@ -202,14 +227,22 @@ uint64_t take_round(State& state) {
   return next;
 }
 
+// Not in a sandbox of the process's own making, which may end it for a socket. Nor in a table of files that the program
+// has its hands in.
+bool may_have_channel() {
+  return settings.control != nullptr && thread->own_files && os::are_inherited(thread->filters);
+}
+
 // Rounds until the thread is to end; returns why.
-os::Place do_rounds(State& state) {
+os::Place do_rounds(State& state, ControlChannel& channel) {
+  bool wants_channel = may_have_channel();
   uint32_t rung = state.bell.load(std::memory_order_acquire);
   uint64_t looked_ns = os::monotonic_ns();
   uint64_t round_ns = looked_ns + kFirstSleepNs;
+  uint64_t open_ns = round_ns;
   for (;;) {
     const uint64_t look_ns = looked_ns + kPlaceNs;
-    const bool early = sleep_until(state, rung, round_ns < look_ns ? round_ns : look_ns);
+    const bool early = sleep_until(state, channel, rung, round_ns < look_ns ? round_ns : look_ns);
     if (state.stop.load(std::memory_order_relaxed)) return os::Place::same;
     park(state);
     const uint64_t now = os::monotonic_ns();
@@ -217,6 +250,10 @@ os::Place do_rounds(State& state) {
       looked_ns = now;
       const os::Place place = os::place_of(*thread);
       if (place != os::Place::same) return place;
+    }
+    if (wants_channel && now >= open_ns) {
+      open_ns = now + kPlaceNs;
+      wants_channel = channel.open(os::process_id()) == -EADDRINUSE;
     }
     if (!early && now < round_ns) continue;
     rung = state.bell.load(std::memory_order_acquire);
@@ -227,7 +264,9 @@ os::Place do_rounds(State& state) {
 
 void work(void* argument) {
   State& state = *static_cast<State*>(argument);
-  const os::Place place = do_rounds(state);
+  ControlChannel channel;
+  const os::Place place = do_rounds(state, channel);
+  channel.close();
   worker_ends(state.kept_by_runtime);
   const Turn turn(state);
   if (turn.taken) engine_of(state).close();
@@ -376,8 +415,19 @@ void relieve(State& state, size_t bytes) {
 
 void worker_configure(const WorkerOptions& options) {
   settings = options;
-  set(start_mark, options.mode == WorkerMode::always ? 0 : options.start_bytes);
+  set(start_bytes, options.start_bytes);
+  set(start_mark, first_start_mark());
   rearm();
+}
+
+void worker_reconfigure(uint64_t bytes, const PressureOptions& pressure) {
+  changed_pressure.write(pressure);
+  changes.fetch_add(1, std::memory_order_release);
+  set(start_bytes, bytes);
+  // Unless it was met already.
+  if (!worker_was_started() && worker_state() == WorkerState::none) set(start_mark, first_start_mark());
+  rearm();
+  kick();
 }
 
 bool admit(size_t bytes, uint64_t before) {
@@ -496,7 +546,7 @@ void worker_after_fork_child() {
   slicing.store(false, std::memory_order_relaxed);
   set(kick_mark, kNoMark);
   set(limit_mark, kNoMark);
-  set(start_mark, settings.mode == WorkerMode::always ? 0 : settings.start_bytes);
+  set(start_mark, first_start_mark());
   rearm();
 }
 

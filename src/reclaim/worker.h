@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "control/channel.h"
 #include "reclaim/engine.h"
 
 namespace pm {
@@ -29,10 +30,16 @@ struct WorkerOptions {
   WorkerMode mode;
   uint64_t start_bytes;
   PressureOptions pressure;
+  // Answers requests of the control channel, on the worker; nullptr: no channel.
+  ControlAnswer control;
 };
 
 // Once, when the heap starts: stores the options and sets the first mark. Nothing else.
 void worker_configure(const WorkerOptions& options);
+
+// Thread-safe, at any time later: other arithmetic and another size to start at, in force from the next round on, which
+// is asked for at once. The mode stays.
+void worker_reconfigure(uint64_t start_bytes, const PressureOptions& pressure);
 
 // Called after memory was taken into use and the mark was passed (page/exposure.h): does what the mark was for. False:
 // a hard limit forbids that a request of `bytes` made the exposure more than `before`; the caller gives back what it

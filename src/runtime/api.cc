@@ -8,6 +8,7 @@
 #include "page/collapse.h"
 #include "poolmalloc/poolmalloc.h"
 #include "reclaim/executor.h"
+#include "runtime/live_options.h"
 #include "runtime/runtime.h"
 
 #define PM_API extern "C" __attribute__((visibility("default")))
@@ -73,7 +74,8 @@ int open_report() {
 }  // namespace
 
 void report_at_exit() {
-  const Options& o = options();
+  Options o;
+  options_now(o);
   if (o.stats == "0" || os::is_secure() || serving() == Serving::not_started) return;
   const int fd = open_report();
   write_statistics(fd, o.stats == "json"          ? PM_FORMAT_JSON
@@ -134,6 +136,14 @@ PM_API int pm_metric_get(const char* name, unsigned long long* value) {
   return 0;
 }
 
+PM_API int pm_option_set(const char* name, const char* value) {
+  pm::TextWriter nowhere(nullptr, 0);
+  const long error = pm::change_option_now(name, strlen(name), value, nowhere);
+  if (error == 0) return 0;
+  errno = static_cast<int>(-error);
+  return -1;
+}
+
 PM_API int pm_option_get(const char* name, char* buffer, size_t size, int* is_default) {
   pm::start_heap();
   const int index = pm::find_option(name, strlen(name));
@@ -142,7 +152,9 @@ PM_API int pm_option_get(const char* name, char* buffer, size_t size, int* is_de
     return -1;
   }
   bool untouched = false;
-  const size_t length = pm::describe_option(pm::options(), static_cast<size_t>(index), buffer, size, &untouched);
+  pm::Options now;
+  pm::options_now(now);
+  const size_t length = pm::describe_option(now, static_cast<size_t>(index), buffer, size, &untouched);
   if (is_default != nullptr) *is_default = untouched ? 1 : 0;
   return static_cast<int>(length);
 }

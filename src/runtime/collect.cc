@@ -14,6 +14,7 @@
 #include "page/page.h"
 #include "reclaim/worker.h"
 #include "runtime/notify.h"
+#include "runtime/live_options.h"
 #include "runtime/runtime.h"
 
 namespace pm {
@@ -191,6 +192,7 @@ void after_fork_child() {
   page_after_fork_child(!fork_took_locks());
   slab_after_fork();
   magazine_after_fork_child(!fork_took_locks());
+  options_after_fork_child(!fork_took_locks());
   worker_after_fork_child();
   notify_after_fork_child();
   fork_children.fetch_add(1, std::memory_order_relaxed);

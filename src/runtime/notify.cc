@@ -45,7 +45,7 @@ int running_thread = 0;
 std::atomic<uint32_t> calls{0};
 std::atomic<uint64_t> called{0};
 std::atomic<uint64_t> overdue{0};
-uint64_t patience_ns = 5 * kSecond;
+std::atomic<uint64_t> patience_ns{5 * kSecond};  // relaxed: a setting
 
 class Guard {
  public:
@@ -139,7 +139,7 @@ void give_up_on(unsigned index) {
   char line[160];
   TextWriter out(line);
   out.text("poolmalloc: a pressure callback (").hex(reinterpret_cast<uintptr_t>(subscriptions[index].callback));
-  out.text(") did not return within ").number(patience_ns / kSecond).text(" s; going on without it\n");
+  out.text(") did not return within ").number(patience_ns.load(std::memory_order_relaxed) / kSecond).text(" s; going on without it\n");
   os::write_all(2, out.data(), out.size());
   overdue.fetch_add(1, std::memory_order_relaxed);
   subscriptions[index].left = true;
@@ -156,7 +156,7 @@ void* watch(void*) {
       const Guard guard;
       const uint64_t now = os::monotonic_ns();
       if (running != kMost) {
-        const uint64_t deadline = running_since_ns + patience_ns;
+        const uint64_t deadline = running_since_ns + patience_ns.load(std::memory_order_relaxed);
         wait_ns = deadline > now ? deadline - now : 0;
         if (wait_ns == 0) give_up_on(running);
       }
@@ -178,7 +178,9 @@ NotifyStatistics notify_statistics() {
   return {called.load(std::memory_order_relaxed), overdue.load(std::memory_order_relaxed)};
 }
 
-void set_callback_seconds(uint64_t seconds) { patience_ns = seconds * kSecond; }
+void set_callback_seconds(uint64_t seconds) {
+  patience_ns.store(seconds * kSecond, std::memory_order_relaxed);
+}
 
 void notify_after_fork_child() {
   alarm_after_fork_child();

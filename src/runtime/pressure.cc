@@ -11,6 +11,8 @@
 #include "poolmalloc/poolmalloc.h"
 #include "reclaim/settings.h"
 #include "reclaim/worker.h"
+#include "runtime/control.h"
+#include "runtime/live_options.h"
 #include "runtime/notify.h"
 #include "runtime/runtime.h"
 
@@ -51,16 +53,23 @@ bool is_level(enum pm_pressure level) { return level >= PM_PRESSURE_MODERATE && 
 
 }  // namespace
 
+PressureOptions pressure_options(const Options& o) {
+  PressureOptions out = {};
+  out.levels = level_options(o);
+  out.forecast.critical_seconds = static_cast<uint32_t>(o.trend_critical);
+  out.forecast.stable_permille = static_cast<uint32_t>(o.trend_stable);
+  out.cpu_permille = static_cast<uint32_t>(o.worker_cpu);
+  out.hold_ns_per_mib_second = o.memory_price * 1000;
+  out.plan = plan_options(o);
+  return out;
+}
+
 void start_pressure(const Options& o) {
   WorkerOptions worker = {};
   worker.mode = o.worker == "off" ? WorkerMode::off : o.worker == "always" ? WorkerMode::always : WorkerMode::automatic;
   worker.start_bytes = o.worker_start_bytes;
-  worker.pressure.levels = level_options(o);
-  worker.pressure.forecast.critical_seconds = static_cast<uint32_t>(o.trend_critical);
-  worker.pressure.forecast.stable_permille = static_cast<uint32_t>(o.trend_stable);
-  worker.pressure.cpu_permille = static_cast<uint32_t>(o.worker_cpu);
-  worker.pressure.hold_ns_per_mib_second = o.memory_price * 1000;
-  worker.pressure.plan = plan_options(o);
+  worker.pressure = pressure_options(o);
+  if (o.control == "on" && !os::is_secure()) worker.control = answer_control;
   set_callback_seconds(o.callback_seconds);
   own_limits.soft.store(o.limit_soft, std::memory_order_relaxed);
   own_limits.hard.store(o.limit_hard, std::memory_order_relaxed);
@@ -156,7 +165,10 @@ PM_API int pm_limit_set(size_t soft, size_t hard) {
     errno = ENOSYS;
     return -1;
   }
-  pm::set_own_limits(soft, hard);
+  if (!pm::change_own_limits(soft, hard)) {
+    errno = EAGAIN;
+    return -1;
+  }
   if (soft != 0 || hard != 0) pm::worker_want();
   return 0;
 }

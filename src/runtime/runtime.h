@@ -10,7 +10,8 @@ namespace pm {
 
 // Reads the environment, once.
 void load_options();
-// Options in force; constant after load_options.
+// Options as the process started with them; constant after load_options. What may have changed since is in
+// runtime/live_options.h.
 const Options& options();
 
 enum class Serving : uint8_t { not_started, starting, heap, passthrough };
@@ -29,6 +30,7 @@ void collect_pressure(Snapshot& out);
 // Fills `out` with the present state. Takes the page layer's locks one by one; allocates nothing.
 void collect(Snapshot& out);
 
+PressureOptions pressure_options(const Options& options);
 // Hands the options on to the worker and sets the first mark; starts nothing.
 void start_pressure(const Options& options);
 // What a look found, as the public API tells it.

@@ -10,6 +10,7 @@
 #include "page/nodes.h"
 #include "page/page.h"
 #include "reclaim/worker.h"
+#include "runtime/live_options.h"
 #include "runtime/runtime.h"
 #include "slab/slab.h"
 
@@ -61,11 +62,7 @@ bool start_layers(TextWriter& out) {
   }
   const PageOptions page = {.reserve_bytes = current.reserve,
                             .dirty_bytes = current.dirty_bytes,
-                            .huge = current.huge == "auto"       ? HugeMode::automatic
-                                    : current.huge == "always"   ? HugeMode::always
-                                    : current.huge == "collapse" ? HugeMode::collapse
-                                    : current.huge == "hugetlb"  ? HugeMode::hugetlb
-                                                                 : HugeMode::never,
+                            .huge = huge_mode(current),
                             .fit = current.fit == "first"     ? Fit::first
                                    : current.fit == "worst"   ? Fit::worst
                                    : current.fit == "address" ? Fit::address
@@ -162,6 +159,7 @@ void before_fork() {
   forked_inside_lock = inside_lock();
   if (forked_inside_lock) return;
   worker_before_fork();
+  options_before_fork();
   magazine_before_fork();
   slab_before_fork();
   page_before_fork();
@@ -172,6 +170,7 @@ void after_fork_parent() {
   page_after_fork_parent();
   slab_after_fork();
   magazine_after_fork_parent();
+  options_after_fork_parent();
   worker_after_fork_parent();
 }
 

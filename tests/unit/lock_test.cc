@@ -53,7 +53,7 @@ TEST_CASE("debug builds refuse the wrong order, the same rank, and the same lock
   };
   take_both(LockRank::region, LockRank::layout);
   take_both(LockRank::shard1, LockRank::shard1);
-  take_both(LockRank::handler_shard, LockRank::start);
+  take_both(LockRank::handler_shard, LockRank::options);
 }
 #endif
 

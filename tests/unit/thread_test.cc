@@ -63,7 +63,7 @@ void look_around(void* argument) {
   char name[32] = {};
   os::read_small_file("/proc/thread-self/comm", name, sizeof name);
   memcpy(seen.name, name, sizeof seen.name);
-  Lock lock(LockRank::start);
+  Lock lock(LockRank::options);
   lock.lock();
   seen.held = locks_held;
   lock.unlock();
