@@ -7,6 +7,7 @@
 
 #include "poolmalloc/poolmalloc.h"
 #include "preload/launcher/advise.h"
+#include "preload/launcher/control_commands.h"
 #include "preload/launcher/doctor.h"
 #include "preload/launcher/manual.h"
 #include "preload/launcher/reference.h"
@@ -148,6 +149,8 @@ int main(int argc, char** argv) {
   completion->add_option("shell", shell)->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
   CLI::App* manual = app.add_subcommand("manual", "Print the manual page of this command, as man -l reads it");
 
+  pm::ControlCommands control(app);
+
   try {
     const int own = count_own_arguments(argc, argv, *run);
     app.parse(own, argv);
@@ -156,6 +159,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
 
+  if (const auto code = control.run()) return *code;
   if (options->parsed()) return print(markdown ? pm::options_as_markdown() : pm::options_as_text());
   if (topology->parsed()) return pm::print_topology(json);
   if (status->parsed()) return pm::print_status(pid, json);

@@ -156,7 +156,7 @@ def reference():
     options = tool("options").stdout.decode()
     expect(options in help_text, "--help does not list the options")
     expect("POOLMALLOC_MAGAZINE_BYTES=2m" in options and "lean" in options, options)
-    expect("| `POOLMALLOC_CHECK` | `default` | `off`, `default` |" in tool("options", "--markdown").stdout.decode(),
+    expect("| `POOLMALLOC_CHECK` | `default` | `off`, `default` | at start |" in tool("options", "--markdown").stdout.decode(),
            "no row for POOLMALLOC_CHECK")
     expect("| `committed_bytes` | gauge | bytes |" in tool("metrics", "--markdown").stdout.decode(),
            "no row for committed_bytes")
