@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cctype>
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/text.h"
@@ -84,10 +86,12 @@ std::string padded(const std::string& text, size_t width) {
 std::string in_bytes(std::string& text) {
   const size_t digits = text.find_first_not_of("0123456789");
   const size_t length = digits == std::string::npos ? text.size() : digits;
-  const std::string suffix = text.substr(length);
-  const size_t power = suffix.empty() ? 0 : std::string("kmgt").find(suffix) + 1;
+  constexpr std::string_view kSuffixes = " kmgt";
+  const char suffix = length == text.size() ? ' ' : static_cast<char>(std::tolower(text[length]));
+  const size_t power = kSuffixes.find(suffix);
   // Of up to six digits no suffix makes more than 64 bits.
-  if (length == 0 || length > (power == 0 ? 18U : 6U) || suffix.size() > 1 || power > 4) {
+  const bool fits = length != 0 && length <= (power == 0 ? 18 : 6) && length + 1 >= text.size();
+  if (!fits || power == std::string_view::npos || text.back() == ' ') {
     return text + " is not a size (a number with an optional k, m, g or t)";
   }
   text = std::to_string(std::stoull(text) << (10 * power));

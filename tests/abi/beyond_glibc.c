@@ -56,6 +56,17 @@ int main(void) {
   /* Had one of them not freed, the rounds would have left gigabytes of address space and many megabytes of pages. */
   EXPECT(resident_bytes() < warm + (16u << 20));
 
+  int (*option_set)(const char*, const char*) = FIND(int (*)(const char*, const char*), "pm_option_set");
+  int (*option_get)(const char*, char*, size_t, int*) =
+      FIND(int (*)(const char*, char*, size_t, int*), "pm_option_get");
+  char value[32];
+  errno = 0;
+  EXPECT(option_set("dirty_bytes", "3m") == 0 && errno == 0);
+  EXPECT(option_get("dirty_bytes", value, sizeof value, NULL) == 2 && strcmp(value, "3m") == 0);
+  EXPECT(option_set("fit", "first") == -1 && errno == EPERM);
+  EXPECT(option_set("dirty_bytes", "three") == -1 && errno == EINVAL);
+  EXPECT(option_set("dirt", "3m") == -1 && errno == ENOENT);
+
   for (size_t size = 1; size < (size_t)1 << 31; size += size / 5 + 1) {
     size_t good = malloc_good_size(size);
     EXPECT(good >= size);

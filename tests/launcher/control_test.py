@@ -388,7 +388,8 @@ def who_does_not_answer():
     me = os.getpid()
     expect_exit(tool("trim", me), 1, f"poolmalloc: process {me} does not run on poolmalloc\n")
     expect_exit(tool("trim", 4194304), 1, "poolmalloc: there is no process 4194304\n")
-    for bad in ([], ["x"], ["0"], ["-1"], [str(me), "x"], [str(me), "-5"]):
+    for bad in ([], ["x"], ["0"], ["-1"], [str(me), "x"], [str(me), "-5"], [str(me), "5x"], [str(me), "1kk"],
+                [str(me), "5 "], [str(me), ""], [str(me), "9" * 20]):
         expect_exit(tool("trim", *bad), 2)
     for bad in ([], [str(me)], [str(me), "dirty_bytes"]):
         expect_exit(tool("set", *bad), 2)

@@ -179,6 +179,7 @@ TEST_CASE("a preset comes before the values given by themselves, wherever it sta
   CHECK(server.options.depot_bytes == 8 << 20);
   CHECK(server.options.dirty_bytes == 128 << 20);
   CHECK((parse({"POOLMALLOC_PRESET=lean"}).options.huge == "never"));
+  CHECK((parse({"POOLMALLOC_PRESET=lean"}).options.control == "off"));
   CHECK((parse({"POOLMALLOC_PRESET=latency"}).options.huge == "always"));
   CHECK(parse({"POOLMALLOC_PRESET=debug"}).options.verbose);
   CHECK((parse({"POOLMALLOC_PRESET=debug"}).options.stats == "1"));
@@ -206,6 +207,32 @@ TEST_CASE("a secure process ignores its environment in silence") {
   CHECK(parsed.complaints.empty());
   CHECK((parsed.options.check == "default"));
   CHECK((parsed.options.preset == "none"));
+}
+
+TEST_CASE("live options can be changed, others not, and a refusal changes nothing") {
+  Options options = parse({}).options;
+  const auto change = [&](OptionId id, const char* value) {
+    char buffer[256];
+    TextWriter reason(buffer);
+    const bool done = pm::change_option(options, static_cast<size_t>(id), value, reason);
+    CHECK(done == (reason.total() == 0));
+    return std::string(reason.c_str());
+  };
+  CHECK(change(OptionId::dirty_bytes, "1m").empty());
+  CHECK(options.dirty_bytes == 1 << 20);
+  CHECK(change(OptionId::dirty_bytes, "x") == "is not a size (a number with an optional k, m, g or t)");
+  CHECK(options.dirty_bytes == 1 << 20);
+  CHECK(change(OptionId::fit, "first") == "can be set at start only");
+  CHECK((options.fit == "best"));
+  CHECK(change(OptionId::huge, "never").empty());
+  CHECK(change(OptionId::huge, "hugetlb") == "is refused: hugetlb is chosen at start only");
+  CHECK((options.huge == "never"));
+  options = parse({"POOLMALLOC_HUGE=hugetlb"}).options;
+  CHECK(change(OptionId::huge, "auto") == "is refused: hugetlb is chosen at start only");
+  CHECK(change(OptionId::huge, "hugetlb").empty());
+  CHECK(change(OptionId::dirty_bytes, "1m").empty());
+  // A file that the process would write is not for others to choose.
+  CHECK(change(OptionId::stats_file, "/tmp/file") == "can be set at start only");
 }
 
 TEST_CASE("describing an option for C") {
