@@ -18,6 +18,9 @@
 #include <system_error>
 #include <vector>
 
+#include "preload/launcher/target.h"
+#include "preload/launcher/units.h"
+
 namespace pm {
 namespace {
 
@@ -70,7 +73,7 @@ std::string variable(const std::string& environment, const std::string& name) {
 bool has_worker(pid_t pid) {
   std::error_code error;
   for (const auto& task : std::filesystem::directory_iterator(proc(pid, "task"), error)) {
-    if (contents(task.path().string() + "/comm") == "poolmalloc\n") return true;
+    if (contents(task.path().string() + "/comm") == std::string(kWorkerName) + "\n") return true;
   }
   return false;
 }
@@ -179,12 +182,9 @@ ControlReply take_reply(pid_t pid, int fd, unsigned seconds) {
 }  // namespace
 
 std::string why_silent(pid_t pid) {
-  if (is_gone(pid)) return "there is no process " + std::to_string(pid);
-  const std::string me = process(pid);
-  const auto maps = contents(proc(pid, "maps"));
-  if (!maps) return is_gone(pid) ? "there is no process " + std::to_string(pid) : me + " belongs to another user, or does not let itself be looked at";
-  const bool worker = has_worker(pid);
-  if (!worker && maps->find("/libpoolmalloc.so") == std::string::npos) return me + " does not run on poolmalloc";
+  const Target target = open_target(pid);
+  if (target.state != TargetState::published && target.state != TargetState::unpublished) return target.complaint;
+  const std::string me = process(pid) + " (" + printable(target.program) + ")";
   if (!shares_namespace(pid, "pid") || !shares_namespace(pid, "net")) {
     return me + " lives in a container's namespaces: run this command in there";
   }
@@ -198,10 +198,10 @@ std::string why_silent(pid_t pid) {
   if (variable(environment, "POOLMALLOC_WORKER") == "off") {
     return me + " has nobody to answer: it was started with POOLMALLOC_WORKER=off";
   }
-  if (!worker) {
-    return me + " has no worker to answer yet, because its heap is small: start it with POOLMALLOC_WORKER=always";
+  if (!has_worker(pid)) {
+    return me + " has nobody to answer yet, because it is young or small: start it with POOLMALLOC_WORKER=always";
   }
-  return me + " does not listen: another version of poolmalloc, or a sandbox, which gets no socket";
+  return me + " does not listen, as another version of poolmalloc, or one in a sandbox of its own";
 }
 
 ControlReply ask(pid_t pid, const std::string& request, int fd, unsigned seconds) {

@@ -15,8 +15,9 @@ struct ControlReply {
   std::string lines;  // the rest of the reply, each line with its newline
 };
 
-// One request, as in src/control/verbs.def, with a descriptor if `fd` is not -1. Believes nobody but the process itself:
-// the kernel tells who listens. Waits at most `seconds` for the reply. What comes is plain text, whoever sent it.
+// One request, as in src/control/verbs.def, with a descriptor if `fd` is not -1. Believes nobody but the process
+// itself: the kernel tells who listens. Waits at most `seconds` for the reply. What comes is plain text, whoever sent
+// it.
 ControlReply ask(pid_t pid, const std::string& request, int fd = -1, unsigned seconds = 30);
 
 // Why nobody answers for the process, in one line, as far as /proc tells.

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/text.h"
 #include "preload/launcher/control_client.h"
+#include "preload/launcher/units.h"
 
 namespace pm {
 namespace {
@@ -27,9 +27,7 @@ int complain(const std::string& line) {
   return 1;
 }
 
-int print(const std::string& text) {
-  return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : 1;
-}
+int print(const std::string& text) { return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : 1; }
 
 int print(const Json& json) { return print(json.dump() + "\n"); }
 
@@ -39,13 +37,6 @@ uint64_t resident_bytes(pid_t pid) {
   uint64_t resident = 0;
   statm >> all >> resident;
   return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-std::string human(uint64_t bytes) {
-  char buffer[32];
-  TextWriter out(buffer);
-  out.bytes(bytes);
-  return out.c_str();
 }
 
 // A row of the reply to get and options.
@@ -74,9 +65,7 @@ std::vector<Row> rows_of(const std::string& lines) {
   return rows;
 }
 
-Json to_json(const Row& row) {
-  return {{"value", row.value}, {"default", row.is_default}, {"live", row.is_live}};
-}
+Json to_json(const Row& row) { return {{"value", row.value}, {"default", row.is_default}, {"live", row.is_live}}; }
 
 std::string padded(const std::string& text, size_t width) {
   return text + std::string(text.size() < width ? width - text.size() : 1, ' ');
@@ -107,12 +96,11 @@ int trim_process(pid_t pid, std::optional<uint64_t> bytes, bool as_json) {
   const uint64_t after = resident_bytes(pid);
   const uint64_t given = std::strtoull(reply.text.c_str(), nullptr, 10);
   if (as_json) {
-    return print(Json{{"pid", pid},
-                      {"released_bytes", given},
-                      {"resident_before_bytes", before},
-                      {"resident_after_bytes", after}});
+    return print(Json{
+        {"pid", pid}, {"released_bytes", given}, {"resident_before_bytes", before}, {"resident_after_bytes", after}});
   }
-  return print("gave back " + human(given) + "; resident " + human(after) + ", before " + human(before) + "\n");
+  return print("gave back " + bytes_text(given) + "; resident " + bytes_text(after) + ", before " + bytes_text(before) +
+               "\n");
 }
 
 int set_options_of(pid_t pid, const std::vector<std::string>& settings, bool as_json) {

@@ -1,5 +1,5 @@
-// `poolmalloc trim`, `set` and `get`: changing and asking a process that runs. Each returns the exit code: 0, or 1 after
-// one line on stderr.
+// `poolmalloc trim`, `set` and `get`: changing and asking a process that runs. Each returns the exit code: 0, or 1
+// after one line on stderr.
 #ifndef POOLMALLOC_PRELOAD_LAUNCHER_CONTROL_COMMANDS_H_
 #define POOLMALLOC_PRELOAD_LAUNCHER_CONTROL_COMMANDS_H_
 

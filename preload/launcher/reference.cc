@@ -86,9 +86,12 @@ std::string options_as_text() {
   for (size_t i = 0; i < kOptionCount; ++i) {
     const OptionInfo& info = kOptionInfo[i];
     text += "  " + variable_name(i) + "=" + (info.default_text[0] == '\0' ? "none" : info.default_text) + "  (" +
-            values_of(info, "") + (info.when == OptionWhen::live ? "; at any time" : "") + ")\n" + wrapped(info.text, 6);
+            values_of(info, "") + (info.when == OptionWhen::live ? "; at any time" : "") + ")\n" +
+            wrapped(info.text, 6);
   }
-  text += "\nA size is a number with an optional k, m, g or t. The values above are the defaults. What is marked \"at any time\"\n"
+  text +=
+      "\nA size is a number with an optional k, m, g or t. The values above are the defaults. What is marked \"at any "
+      "time\"\n"
       "can be changed while the process runs: poolmalloc set PID name=value.\n\nPresets:\n";
   for (const Preset& preset : presets()) {
     text += "  " + preset.name + std::string(10 - preset.name.size(), ' ') + join(preset.settings, ", ") + "\n";
@@ -101,9 +104,8 @@ std::string options_as_markdown() {
   for (size_t i = 0; i < kOptionCount; ++i) {
     const OptionInfo& info = kOptionInfo[i];
     const std::string default_text = info.default_text[0] == '\0' ? "none" : "`" + std::string(info.default_text) + "`";
-    text +=
-        "| `" + variable_name(i) + "` | " + default_text + " | " + values_of(info, "`") + " | " +
-        (info.when == OptionWhen::live ? "any time" : "at start") + " | " + info.text + " |\n";
+    text += "| `" + variable_name(i) + "` | " + default_text + " | " + values_of(info, "`") + " | " +
+            (info.when == OptionWhen::live ? "any time" : "at start") + " | " + info.text + " |\n";
   }
   text += "\n| Preset | Sets |\n|---|---|\n";
   for (const Preset& preset : presets()) {

@@ -198,8 +198,8 @@ void with_field(AnyOptions& options, size_t index, Function function) {
   const OptionInfo& info = kOptionInfo[index];
   switch (static_cast<OptionId>(index)) {
 #define OPTION(name, kind, default_text, allowed, when, text) \
-  case OptionId::name:                                  \
-    function(options.name, info);                       \
+  case OptionId::name:                                        \
+    function(options.name, info);                             \
     break;
 #include "config/options.def"
 #undef OPTION

@@ -34,7 +34,8 @@ struct OptionInfo {
 };
 
 inline constexpr OptionInfo kOptionInfo[] = {
-#define OPTION(name, kind, default_text, allowed, when, text) {#name, OptionKind::kind, default_text, allowed, OptionWhen::when, text},
+#define OPTION(name, kind, default_text, allowed, when, text) \
+  {#name, OptionKind::kind, default_text, allowed, OptionWhen::when, text},
 #include "config/options.def"
 #undef OPTION
 };

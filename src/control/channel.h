@@ -11,7 +11,8 @@
 // when it wants to be called again. A peer can make the owner of the channel do no more than that at a time, and hold
 // one of kConnections places for a second.
 //
-// Not synchronised: one thread, with a table of files that nobody else touches. No allocation. Needs close() at the end.
+// Not synchronised: one thread, with a table of files that nobody else touches. No allocation. Needs close() at the
+// end.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Unix stream sockets with abstract names, for a thread without a C library: raw system calls, nothing ever waits. Every
-// function returns a descriptor, a count or 0, or -errno. No state; thread-safe.
+// Unix stream sockets with abstract names, for a thread without a C library: raw system calls, nothing ever waits.
+// Every function returns a descriptor, a count or 0, or -errno. No state; thread-safe.
 //
 // An abstract name belongs to the network namespace and has no permissions: whoever listens asks who is there, and
 // whoever connects asks who listens.

@@ -71,9 +71,9 @@ class HugeAdvice {
 
   std::atomic<HugeMode> mode_{HugeMode::never};
   std::atomic<bool> ever_huge_{false};  // some mode but never was in force
-  std::atomic<uint8_t> policy_{0};     // os::HugePolicy plus one; 0 until it was asked for
-  std::atomic<uint32_t> wait_{0};      // chunks to let pass before the next look
-  std::atomic<uint32_t> patience_{4};  // and how many after the next dear one
+  std::atomic<uint8_t> policy_{0};      // os::HugePolicy plus one; 0 until it was asked for
+  std::atomic<uint32_t> wait_{0};       // chunks to let pass before the next look
+  std::atomic<uint32_t> patience_{4};   // and how many after the next dear one
   std::atomic<uint64_t> advised_{0};
   std::atomic<uint32_t> next_control_{0};
   std::atomic<uint64_t> controls_[kControls] = {};

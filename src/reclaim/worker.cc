@@ -55,7 +55,7 @@ struct State {
   std::atomic<uint64_t> starts;
   SeqCell<PressureView> view;
   void* kept_by_runtime;  // the worker's thread only
-  uint32_t configured;  // the version of the settings that the engine has; owned by the turn
+  uint32_t configured;    // the version of the settings that the engine has; owned by the turn
   alignas(Engine) char engine[sizeof(Engine)];
 };
 

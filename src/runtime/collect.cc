@@ -13,8 +13,8 @@
 #include "page/exposure.h"
 #include "page/page.h"
 #include "reclaim/worker.h"
-#include "runtime/notify.h"
 #include "runtime/live_options.h"
+#include "runtime/notify.h"
 #include "runtime/runtime.h"
 
 namespace pm {

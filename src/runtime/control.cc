@@ -1,6 +1,7 @@
 #include "runtime/control.h"
 
 #include "heap/heap.h"
+#include "metrics/events.h"
 #include "os/process.h"
 #include "page/page.h"
 #include "reclaim/executor.h"
@@ -111,6 +112,7 @@ bool answer_trim(ControlJob& job, TextWriter& reply) {
   }
   if (job.stage != kEnd) return false;
   count_released(Reason::requested, job.done);
+  record_event(EventKind::trim, job.done);
   reply.text("ok ").number(job.done).text("\n");
   return true;
 }

@@ -139,7 +139,9 @@ void give_up_on(unsigned index) {
   char line[160];
   TextWriter out(line);
   out.text("poolmalloc: a pressure callback (").hex(reinterpret_cast<uintptr_t>(subscriptions[index].callback));
-  out.text(") did not return within ").number(patience_ns.load(std::memory_order_relaxed) / kSecond).text(" s; going on without it\n");
+  out.text(") did not return within ")
+      .number(patience_ns.load(std::memory_order_relaxed) / kSecond)
+      .text(" s; going on without it\n");
   os::write_all(2, out.data(), out.size());
   overdue.fetch_add(1, std::memory_order_relaxed);
   subscriptions[index].left = true;
@@ -178,9 +180,7 @@ NotifyStatistics notify_statistics() {
   return {called.load(std::memory_order_relaxed), overdue.load(std::memory_order_relaxed)};
 }
 
-void set_callback_seconds(uint64_t seconds) {
-  patience_ns.store(seconds * kSecond, std::memory_order_relaxed);
-}
+void set_callback_seconds(uint64_t seconds) { patience_ns.store(seconds * kSecond, std::memory_order_relaxed); }
 
 void notify_after_fork_child() {
   alarm_after_fork_child();

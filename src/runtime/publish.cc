@@ -14,6 +14,7 @@
 #include "page/page.h"
 #include "reclaim/worker.h"
 #include "runtime/collect.h"
+#include "runtime/live_options.h"
 #include "runtime/runtime.h"
 
 namespace pm {
@@ -62,14 +63,14 @@ StatisticsPage* make_page(Publication& p, uint64_t now) {
   return page;
 }
 
-void store_options(StatisticsPage& page) {
+void store_options(StatisticsPage& page, const Options& now) {
   char text[kOptionsText];
   TextWriter out(text);
   size_t whole = 0;  // up to the end of the last line that fits
   for (size_t i = 0; i < kOptionCount; ++i) {
-    if (is_default_option(options(), i)) continue;
+    if (is_default_option(now, i)) continue;
     out.text(kOptionInfo[i].name).character('=');
-    write_option(options(), i, out);
+    write_option(now, i, out);
     out.character('\n');
     if (out.total() >= sizeof text) break;
     whole = out.total();
@@ -134,8 +135,10 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
   PageStamp stamp = {};
   NodeRow nodes[kMaxNodeRows];
   stamp.node_rows = collect_nodes(nodes);
+  Options options;
+  options_now(options);
   page_begin(page);
-  store_options(page);
+  store_options(page, options);
   page_store(page.body.nodes, nodes, stamp.node_rows * sizeof(NodeRow));
   stamp.cpu_rows = store_cpus(page, stamp.cpu_rows_left_out);
   stamp.events = store_events(page);

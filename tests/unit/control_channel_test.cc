@@ -1,6 +1,4 @@
 // channel.cc and os/sockets.cc over real sockets, with the test as the peer.
-#include "control/channel.h"
-
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -13,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "control/channel.h"
 #include "os/process.h"
 #include "tests/catch.h"
 

@@ -1,7 +1,6 @@
-#include "control/request.h"
-
 #include <string>
 
+#include "control/request.h"
 #include "tests/catch.h"
 
 namespace {
@@ -57,7 +56,7 @@ TEST_CASE("what is none says why in one line") {
   CHECK(refusal("ping 1") == "ping takes no argument");
   CHECK(refusal("ping ") == "ping takes no argument");
   for (const std::string& line : {std::string("get a\tb"), std::string("get \x1b[31m"), std::string("get \xc3\xa4"),
-                                 std::string("ping\0", 5), std::string("ping\r")}) {
+                                  std::string("ping\0", 5), std::string("ping\r")}) {
     CHECK(refusal(line) == "the request is not a line of plain text");
   }
 }
