@@ -211,7 +211,7 @@ bool sleep_until(State& state, ControlChannel& channel, uint32_t rung, uint64_t 
     if (channel_ns < sleep_ns) sleep_ns = channel_ns;
     if (sleep_ns != 0) os::wait_on(state.bell, rung, sleep_ns);
     if (left <= kFilesNs || now + sleep_ns - looked_ns < kFilesNs) continue;
-    looked_ns = now;
+    looked_ns = now + sleep_ns;
     if (engine_of(state).has_woken()) return true;
   }
 }
