@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "base/probe.h"
 #include "os/process.h"
 
 namespace pm {
@@ -21,7 +22,23 @@ struct Slot {
 Slot slots[kMaxEvents];
 std::atomic<uint64_t> recorded{0};  // relaxed: gives numbers out
 
+// What README.md says of the probes: names, and what their two arguments are.
+void probe(const Event& event) {
+  switch (event.kind) {
+    case EventKind::decommit: PM_PROBE(decommit, event.bytes, event.reason); break;
+    case EventKind::drain: PM_PROBE(drain, event.bytes, event.reason); break;
+    case EventKind::prefault: PM_PROBE(prefault, event.bytes, 0); break;
+    case EventKind::collapse: PM_PROBE(collapse, event.bytes, 0); break;
+    case EventKind::level: PM_PROBE(level, event.from, event.to); break;
+    case EventKind::trim: PM_PROBE(trim, event.bytes, 0); break;
+    case EventKind::emergency: PM_PROBE(limit, event.bytes, 0); break;
+    case EventKind::refusal: PM_PROBE(limit, event.bytes, 1); break;
+    default: break;
+  }
+}
+
 void record(Event event) {
+  probe(event);
   event.time_ns = os::monotonic_ns();
   event.process = static_cast<uint32_t>(os::process_id());
   uint64_t words[kWords];
