@@ -10,6 +10,7 @@
 #include "preload/launcher/control_commands.h"
 #include "preload/launcher/doctor.h"
 #include "preload/launcher/manual.h"
+#include "preload/launcher/profile_commands.h"
 #include "preload/launcher/reference.h"
 #include "preload/launcher/run.h"
 #include "preload/launcher/simulate.h"
@@ -148,6 +149,7 @@ int main(int argc, char** argv) {
   CLI::App* completion = app.add_subcommand("completion", "Print what makes a shell complete this command's words");
   completion->add_option("shell", shell)->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
   CLI::App* manual = app.add_subcommand("manual", "Print the manual page of this command, as man -l reads it");
+  const pm::ProfileCommands profile(app);
 
   pm::ControlCommands control(app);
 
@@ -161,6 +163,7 @@ int main(int argc, char** argv) {
 
   if (const auto code = control.run()) return *code;
   if (options->parsed()) return print(markdown ? pm::options_as_markdown() : pm::options_as_text());
+  if (const auto code = profile.run()) return *code;
   if (topology->parsed()) return pm::print_topology(json);
   if (status->parsed()) return pm::print_status(pid, json);
   if (processes->parsed()) return pm::print_processes(json);

@@ -1,0 +1,20 @@
+// Writes results so that a file either is whole or is not there.
+#ifndef POOLMALLOC_PRELOAD_LAUNCHER_OUTPUT_FILE_H_
+#define POOLMALLOC_PRELOAD_LAUNCHER_OUTPUT_FILE_H_
+
+#include <string>
+#include <string_view>
+
+namespace pm {
+
+// Writes the text to the file, or to stdout if the path is empty or "-". A regular file is written beside its place and
+// renamed when it is on the disk, so that neither a full disk nor a crash leaves half of it, and what was there stays
+// until then; anything else (a pipe, a device) is written to as it is. Returns false with one line on stderr.
+bool write_output(const std::string& path, std::string_view text);
+
+// The whole content of a file, or of stdin for "-". Returns false with one line on stderr.
+bool read_input(const std::string& path, std::string& text);
+
+}  // namespace pm
+
+#endif  // POOLMALLOC_PRELOAD_LAUNCHER_OUTPUT_FILE_H_
