@@ -21,7 +21,10 @@ bool complain(const std::string& line) {
 
 bool ask_or_complain(pid_t pid, const std::string& request, int fd = -1) {
   const ControlReply reply = ask(pid, request, fd);
-  return reply.ok || complain(reply.text);
+  if (!reply.ok) return complain(reply.text);
+  // What the process says of itself is for people; a dump goes elsewhere.
+  if (!reply.text.empty() && fd < 0) std::printf("%s\n", reply.text.c_str());
+  return true;
 }
 
 // The process writes the dump into memory of ours, so that a full disk is met by this command and not by the process.

@@ -99,7 +99,8 @@ class Resolver {
       std::unique_ptr<SymbolFile> file = SymbolFile::open(candidate);
       if (file == nullptr) continue;
       if (file->build_id() != mapping.build_id) {
-        reason = "the file there is another build than the process ran";
+        reason = mapping.build_id.empty() ? "the profile has no build id to know the file by"
+                                          : "the file there is another build than the process ran";
       } else if (mapping.build_id.empty() && !is_older(candidate, profile_.taken_ms)) {
         reason = "the file there is newer than the profile and has no build id";
       } else {
@@ -125,7 +126,8 @@ class Resolver {
     const auto [entry, is_new] = locations_.try_emplace(address, static_cast<uint32_t>(result_.locations.size()));
     if (!is_new) return entry->second;
     Location location = {address, mapping_at(address), false, false, {}};
-    std::string unknown = hexadecimal(address);
+    // A stack that could not be followed at all is dumped as one address, 0.
+    std::string unknown = return_address == 0 ? "[unknown]" : hexadecimal(address);
     if (location.mapping != kNoMapping) {
       const ProfileMapping& mapping = profile_.mappings[location.mapping];
       const uint64_t behind = address - mapping.start;

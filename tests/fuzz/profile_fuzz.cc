@@ -1,5 +1,5 @@
-// Bytes read as a heap profile, as they are and spliced into a whole one: the parser takes it or names a line, and what it
-// takes can be written in every format.
+// Bytes read as a heap profile, as they are and spliced into a whole one: the parser takes it or names a line, and what
+// it takes can be written in every format.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -40,7 +40,8 @@ StackProfile unresolved(const HeapProfile& profile) {
   stacks.mappings = profile.mappings;
   stacks.functions = {{profile.executable, {}, {}, 0}};
   stacks.locations = {{1, profile.mappings.empty() ? kNoMapping : 0, false, false, {{0, 0}}}};
-  for (const ProfileSite& site : profile.sites) stacks.stacks.push_back({{0}, site.size, estimate(site, profile.period)});
+  for (const ProfileSite& site : profile.sites)
+    stacks.stacks.push_back({{0}, site.size, estimate(site, profile.period)});
   return stacks;
 }
 

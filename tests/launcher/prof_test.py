@@ -193,6 +193,13 @@ def other_files(folder):
     shutil.copy(original, library)
     expect(allocated(dump)[IN_LIBRARY] == 10, "the same build serves again")
 
+    nameless = change(dump, "nameless.txt", r"[0-9a-f]{40} here (\S*libprofiled)", r"- here \1")
+    done = command("prof", "top", nameless)
+    expect(done.stderr.decode() == f"poolmalloc: no symbols of {library}: the profile has no build id to know the file by\n",
+           harness.describe(done))
+    lost = change(dump, "lost.txt", r"^(site 2 .* stack) .*", r"\1 0")
+    expect(allocated(lost)[("[unknown]",)] == 300, allocated(lost))
+
     # Without build ids a file counts if it is older than the profile.
     library = build_library(folder, "-g", "-Wl,--build-id=none")
     past = library.stat().st_mtime - 3600
