@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "preload/launcher/profile_text.h"
+#include "preload/launcher/units.h"
 
 namespace pm {
 namespace {
@@ -107,7 +108,7 @@ std::string leaks_text(const LeakReport& report, const StackProfile& profile, si
     }
     text += "\n   all that is live, by age: " + ages_text(leak.amounts) + "\n";
     for (auto function = leak.functions.rbegin(); function != leak.functions.rend(); ++function) {
-      text += "       " + *function + "\n";
+      text += "       " + printable(*function) + "\n";
     }
   }
   if (shown < report.leaks.size()) text += "\nand " + std::to_string(report.leaks.size() - shown) + " more stacks\n";

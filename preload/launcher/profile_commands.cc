@@ -10,6 +10,7 @@
 #include "preload/launcher/profile_pprof.h"
 #include "preload/launcher/profile_source.h"
 #include "preload/launcher/profile_stacks.h"
+#include "preload/launcher/units.h"
 
 namespace pm {
 namespace {
@@ -33,7 +34,7 @@ bool load(const std::string& source, StackProfile& stacks) {
 }
 
 void print_notes(const StackProfile& profile) {
-  for (const std::string& note : profile.notes) std::fprintf(stderr, "poolmalloc: %s\n", note.c_str());
+  for (const std::string& note : profile.notes) std::fprintf(stderr, "poolmalloc: %s\n", printable(note).c_str());
 }
 
 }  // namespace
@@ -112,10 +113,10 @@ void ProfileCommands::add_view(CLI::App* command) {
           "--weight", view_.weight,
           "For text and collapsed: inuse, alloc, peak or temporary. Otherwise inuse; pprof and speedscope have all")
       ->type_name("WEIGHT")
-      ->transform(CLI::CheckedTransformer(kByName).description(""));
+      ->transform(CLI::CheckedTransformer(kByName).description("{inuse,alloc,peak,temporary}"));
   command->add_option("--unit", view_.unit, "bytes or objects")
       ->type_name("UNIT")
-      ->transform(CLI::CheckedTransformer(kUnits).description(""));
+      ->transform(CLI::CheckedTransformer(kUnits).description("{bytes,objects}"));
 }
 
 void ProfileCommands::add_output(CLI::App* command, bool of_difference) {
@@ -129,11 +130,11 @@ void ProfileCommands::add_output(CLI::App* command, bool of_difference) {
   if (of_difference) {
     command->add_option("--format", diff_format_, "text, json, pprof or collapsed; otherwise text")
         ->type_name("FORMAT")
-        ->transform(CLI::CheckedTransformer(kDiffFormats).description(""));
+        ->transform(CLI::CheckedTransformer(kDiffFormats).description("{text,json,pprof,collapsed}"));
   } else {
     command->add_option("--format", format_, "pprof, collapsed, speedscope or raw; otherwise pprof")
         ->type_name("FORMAT")
-        ->transform(CLI::CheckedTransformer(kFormats).description(""));
+        ->transform(CLI::CheckedTransformer(kFormats).description("{pprof,collapsed,speedscope,raw}"));
   }
 }
 

@@ -5,6 +5,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "preload/launcher/units.h"
+
 namespace pm {
 namespace {
 
@@ -25,11 +27,10 @@ const Estimate& in_view(const Amounts& amounts, const View& view) { return amoun
 // Semicolons part the functions of a line, and would part a Rust array type as well.
 std::string one_word(std::string name) {
   std::replace(name.begin(), name.end(), ';', ',');
-  std::replace(name.begin(), name.end(), '\n', ' ');
-  return name;
+  return printable(name);
 }
 
-std::string share(double part, double whole) { return whole == 0 ? "-" : format("%.1f%%", 100 * part / whole); }
+std::string share(double part, double whole) { return whole == 0 ? "-" : format("%.1f %%", 100 * part / whole); }
 
 // Pads on the left, counting characters: the plus-minus sign is two bytes.
 std::string right(const std::string& text, size_t width) {
@@ -94,7 +95,7 @@ std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error
 std::string heading(const StackProfile& profile, const View& view) {
   static constexpr const char* kMeaning[kWeights] = {"in use", "allocated since the profile began",
                                                      "in use at the peak", "freed again at once"};
-  std::string text = "process " + std::to_string(profile.pid) + " (" + profile.executable + "), " +
+  std::string text = "process " + std::to_string(profile.pid) + " (" + printable(profile.executable) + "), " +
                      (view.unit == Unit::bytes ? "bytes " : "objects ") + kMeaning[static_cast<size_t>(view.weight)];
   text += profile.period <= 1 ? ", every allocation counted"
                               : ", one sample in " + human_amount(static_cast<double>(profile.period), Unit::bytes);
@@ -105,14 +106,10 @@ std::string heading(const StackProfile& profile, const View& view) {
 }  // namespace
 
 std::string human_amount(double amount, Unit unit) {
-  static constexpr const char* kUnits[] = {" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"};
   if (unit == Unit::objects) return format("%.0f", amount);
-  size_t step = 0;
-  while (std::fabs(amount) >= 1023.95 && step + 1 < std::size(kUnits)) {
-    amount /= 1024;
-    ++step;
-  }
-  return format(step == 0 ? "%.0f" : "%.1f", amount) + kUnits[step];
+  constexpr double kMost = 1.8e19;  // what bytes_text takes
+  const auto bytes = static_cast<uint64_t>(std::fmin(std::fabs(amount) + 0.5, kMost));
+  return (amount < 0 && bytes != 0 ? "-" : "") + bytes_text(bytes);
 }
 
 std::string human_estimate(const Estimate& estimate, Unit unit) {
@@ -185,7 +182,7 @@ std::string top_text(const StackProfile& profile, const View& view, size_t rows)
     const Estimate flat = in_view(function.flat, view), cumulative = in_view(function.cumulative, view);
     text += right(human_estimate(flat, view.unit), 24) + right(share(flat.value, whole.value), 8) +
             right(human_estimate(cumulative, view.unit), 26) + right(share(cumulative.value, whole.value), 8) + "  " +
-            function.name + "\n";
+            printable(function.name) + "\n";
   }
   if (all > functions.size()) text += "and " + std::to_string(all - functions.size()) + " more functions\n";
   return text;
@@ -211,7 +208,7 @@ std::string diff_text(const StackProfile& difference, const View& view, size_t r
     const Estimate change = in_view(stack.amounts, view);
     text += "\n" + std::string(change.value > 0 ? "+" : "") + human_estimate(change, view.unit) + "\n";
     for (auto function = stack.functions.rbegin(); function != stack.functions.rend(); ++function) {
-      text += "    " + *function + "\n";
+      text += "    " + printable(*function) + "\n";
     }
   }
   return text;

@@ -292,7 +292,7 @@ def diff(folder):
     table = json.loads(ok("prof", "diff", before, after, "--json"))
     expect([entry["change"]["value"] for entry in table["stacks"]] == [6553600, -10240], table)
     text = ok("prof", "diff", before, after)
-    expect(f"\n+6.2 MiB\n    {SHOP}Leaky::forget\n    main\n" in text and "\n-10.0 KiB\n" in text, text)
+    expect(f"\n+6.3 MiB\n    {SHOP}Leaky::forget\n    main\n" in text and "\n-10.0 KiB\n" in text, text)
 
 
 def leaks(folder):
@@ -305,7 +305,7 @@ def leaks(folder):
     ages = [entry["live"]["objects"] for entry in report["leaks"][0]["ages"]]
     expect(ages == [5, 20, 75, 50, 100, 50, 0, 0], ages)
     text = ok("leaks", dump, "--rows", "1")
-    expect("\n1. 9.4 MiB in 150 objects\n" in text and "30m-2h 3.1 MiB, 5m-30m 6.2 MiB, 1m-5m 3.1 MiB" in text, text)
+    expect("\n1. 9.4 MiB in 150 objects\n" in text and "30m-2h 3.1 MiB, 5m-30m 6.3 MiB, 1m-5m 3.1 MiB" in text, text)
     expect(text.endswith("\nand 2 more stacks\n"), text)
     # Between two steps the longer one counts, so that nothing younger is shown.
     report = json.loads(ok("leaks", dump, "--older-than", "31m", "--json"))
@@ -394,6 +394,82 @@ def full_disk(folder):
            harness.describe(done))
 
 
+# Stands in for a process on poolmalloc: answers each request on the control socket with the next line of its script, "ok"
+# or "error ..."; behind it may stand the file whose content goes into the descriptor that came along.
+STAND_IN = """
+import array, os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(b"\\0poolmalloc-%d" % os.getpid())
+listener.listen()
+print("ready", flush=True)
+for step in sys.argv[1:]:
+    reply, _, dump = step.partition("|")
+    peer, _ = listener.accept()
+    line, ancillary, _, _ = peer.recvmsg(512, socket.CMSG_SPACE(4))
+    print(line.decode().rstrip(), len(ancillary), flush=True)
+    if dump:
+        with os.fdopen(array.array("i", ancillary[0][2])[0], "wb") as out:
+            out.write(open(dump, "rb").read())
+    peer.sendall(reply.encode() + b"\\n")
+    peer.close()
+"""
+
+
+class StandIn:
+    def __init__(self, *script):
+        self.process = subprocess.Popen([sys.executable, "-c", STAND_IN, *script], stdout=subprocess.PIPE, text=True)
+        expect(self.process.stdout.readline() == "ready\n", "the stand-in does not listen")
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def was_asked(self):
+        return self.process.communicate(timeout=30)[0].splitlines()
+
+
+def live(folder):
+    program = build(folder, "profiled.cc", "profiled", "-g")
+    dump = profile(program)
+    grown = change(dump, "grown.txt", r"^(site 0 1024) 200 100", r"\1 300 200")
+    grown = change(grown, "grown.txt", r"^taken (\d+)", lambda match: f"taken {int(match.group(1)) + 7}")
+    cut = folder / "cut.txt"
+    cut.write_bytes(dump.read_bytes()[:300])
+
+    with StandIn("ok one sample in 64 KiB", "ok", f"ok|{dump}", f"ok|{dump}", f"ok|{grown}", f"ok|{dump}", f"ok|{dump}") as process:
+        expect(ok("prof", "start", process.pid, "--rate", "64k") == "one sample in 64 KiB\n", "what it says")
+        expect(ok("prof", "start", process.pid) == "", "nothing said")
+        output = folder / "raw"
+        expect(ok("prof", "dump", process.pid, "-o", output, "--format", "raw") == "", "nothing said")
+        expect(output.read_bytes() == dump.read_bytes(), "the dump is another")
+        # Watched: the stack that grew comes first, though another one holds more.
+        report = json.loads(ok("leaks", process.pid, "--older-than", "10s", "--watch", "1s", "--json"))
+        expect(report["watched_s"] == 7, report)
+        rows = [(entry["functions"][-1], entry["growth"]["objects"]) for entry in report["leaks"]]
+        expect(rows == [(SHOP + "fill_shelf", 100), (SHOP + "Leaky::forget", 0)], rows)
+        expect(stacks(ok("prof", "dump", process.pid, "--format", "collapsed"))[("main", SHOP + "Leaky::forget")] == 300 * 65536,
+               "collapsed")
+        expect(stacks(ok("prof", "diff", process.pid, grown, "--format", "collapsed")) == {
+            ("main", SHOP + "open_store", SHOP + "fill_shelf"): 102400}, "diff of a process with a file")
+        asked = process.was_asked()
+        expect(asked == ["prof start 65536 0", "prof start 0"] + ["prof dump 1"] * 5, asked)
+
+    with StandIn("ok", "error no profile is taken", "ok", f"ok|{cut}", "error the disk is full") as process:
+        expect(ok("prof", "stop", process.pid) == "", "nothing said")
+        output.unlink()
+        refused(command("prof", "dump", process.pid, "-o", output), 1, f"process {process.pid}: no profile is taken")
+        name = f"the profile of process {process.pid}"
+        refused(command("prof", "dump", process.pid, "-o", output), 1, f"{name}, line 1: the file is empty")
+        refused(command("prof", "dump", process.pid, "-o", output), 1, f"{name}, line [0-9]+: the file is cut off here")
+        refused(command("leaks", process.pid, "--watch", "1"), 1, f"process {process.pid}: the disk is full")
+        expect(not output.exists(), "a file was left")
+        process.was_asked()
+
+
 def pprof(folder):
     go = shutil.which("go") or next(map(str, pathlib.Path("/usr/lib").glob("go-*/bin/go")), None)
     if go is None:
@@ -442,7 +518,7 @@ def pprof(folder):
 
 
 PARTS = {part.__name__: part for part in (symbols, stripped, other_files, numbers, speedscope, diff, leaks, bad_input,
-                                          full_disk, pprof)}
+                                          full_disk, live, pprof)}
 
 
 def test():

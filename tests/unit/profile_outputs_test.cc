@@ -179,6 +179,16 @@ TEST_CASE("collapsed stacks: one line for all of the same names") {
   CHECK(collapsed_text(profile, {Weight::temporary, Unit::bytes}) == "main;gone 320\nmain;read 500\n");
 }
 
+TEST_CASE("names cannot command a terminal") {
+  const StackProfile profile = make({{{"main", "\x1b[2Jbad\nname"}, site(100, 9, 4, {0, 0, 0, 0, 0, 0, 0, 4})}});
+  CHECK(collapsed_text(profile, {}) == "main;?[2Jbad?name 400\n");
+  for (const std::string& text :
+       {top_text(profile, {}, 0), diff_text(profile, {}, 0), leaks_text(find_leaks(profile, 4, nullptr), profile, 0)}) {
+    CHECK(text.find("?[2Jbad?name\n") != std::string::npos);
+    CHECK(text.find('\x1b') == std::string::npos);
+  }
+}
+
 TEST_CASE("speedscope: a profile for each weight, which sums up") {
   const StackProfile profile = make({{{"main", "read"}, site(100, 9, 4)}, {{"main", "gone"}, site(64, 5, 0)}});
   const auto json = nlohmann::json::parse(speedscope_text(profile));
@@ -281,6 +291,8 @@ TEST_CASE("amounts in words") {
   CHECK(human_amount(1023, Unit::bytes) == "1023 B");
   CHECK(human_amount(1024, Unit::bytes) == "1.0 KiB");
   CHECK(human_amount(1048575, Unit::bytes) == "1.0 MiB");
+  CHECK(human_amount(-0.2, Unit::bytes) == "0 B");
+  CHECK(human_amount(1e300, Unit::bytes) == "15.6 EiB");
   CHECK(human_amount(-1610612736, Unit::bytes) == "-1.5 GiB");
   CHECK(human_amount(1234567, Unit::objects) == "1234567");
   CHECK(human_estimate({2048, 1024.0 * 1024}, Unit::bytes) == "2.0 KiB ± 1.0 KiB");
