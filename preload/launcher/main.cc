@@ -15,6 +15,7 @@
 #include "preload/launcher/run.h"
 #include "preload/launcher/simulate.h"
 #include "preload/launcher/status.h"
+#include "preload/launcher/top.h"
 #include "preload/launcher/topology.h"
 
 namespace {
@@ -135,6 +136,21 @@ int main(int argc, char** argv) {
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"text", "json", "openmetrics"}));
 
+  pm::TopRequest view;
+  bool once = false;
+  CLI::App* top = app.add_subcommand("top", "Watch a process, or choose one from the list of those on poolmalloc");
+  add_pid(top);
+  top->add_option("-d,--delay", view.seconds, "Seconds between looks")->type_name("S")->check(CLI::Range(0.1, 3600.0));
+  top->add_flag("--batch", view.batch, "Print frames instead of using the terminal");
+  top->add_option("-n,--frames", view.frames, "With --batch: how many frames; otherwise without end")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 1'000'000'000u));
+  top->add_flag("--once", once, "The same as --batch -n 1");
+  top->add_option("--pane", view.pane, "What the lower half begins with: classes, cpus, nodes or events")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"classes", "cpus", "nodes", "events"}));
+  top->footer("Keys: q quit, p pause, s sort, Tab other rows, arrows and page keys move, b back to the list, h help.");
+
   CLI::App* doctor = app.add_subcommand(
       "doctor", "Say what about the machine, or about a process, keeps the library from doing well, and what to do");
   add_pid(doctor);
@@ -167,6 +183,12 @@ int main(int argc, char** argv) {
   if (topology->parsed()) return pm::print_topology(json);
   if (status->parsed()) return pm::print_status(pid, json);
   if (processes->parsed()) return pm::print_processes(json);
+  if (top->parsed()) {
+    view.pid = pid;
+    view.batch = view.batch || once;
+    if (once) view.frames = 1;
+    return pm::top(view);
+  }
   if (stats->parsed()) return pm::print_statistics(pid, format);
   if (doctor->parsed()) return pm::print_examination(pid, json);
   if (advise->parsed()) return pm::print_advice(pid, json);

@@ -226,6 +226,20 @@ Json process_json(const Target& target, const Snapshot* s) {
 
 }  // namespace
 
+std::string process_line(const Target& target) {
+  const auto body = std::make_unique<PageBody>();
+  const bool published = target.state == TargetState::published && page_read(*target.page, *body);
+  const Row row = process_row(target, published ? &body->snapshot : nullptr);
+  constexpr size_t kWidths[] = {8, 16, 10, 10, 10, 10, 10, 9, 6, 0};
+  std::string text;
+  for (size_t i = 0; i < row.cells.size(); ++i) {
+    const std::string& cell = row.cells[i];
+    const std::string space(cell.size() < kWidths[i] ? kWidths[i] - cell.size() : 0, ' ');
+    text += (i == 0 ? "" : " ") + (i == 1 || i == 7 || i == 9 ? cell + space : space + cell);
+  }
+  return text;
+}
+
 const char* level_name(uint64_t level) {
   return level < kPressureLevels ? name_of(static_cast<PressureLevel>(level)) : "unknown";
 }

@@ -22,6 +22,8 @@ int print_statistics(std::optional<pid_t> pid, const std::string& format);
 
 // Names of numbers in a Snapshot, and sums over its rows.
 struct Snapshot;
+struct Target;
+std::string process_line(const Target& target);  // a process in one line of 80 columns
 const char* level_name(uint64_t level);
 const char* worker_name(uint64_t state);
 const char* trend_name(uint64_t trend);

@@ -270,6 +270,11 @@ bool join_thread(RawThread& thread, uint64_t timeout_ns) {
   }
 }
 
+bool is_sandboxed() {
+  char text[64];
+  return read_small_file("/proc/thread-self/status", text, sizeof text) <= 0 || !are_inherited(seccomp_filters());
+}
+
 void wait_on(const std::atomic<uint32_t>& word, uint32_t value, uint64_t timeout_ns) {
   const timespec wait = {static_cast<time_t>(timeout_ns / 1000000000U), static_cast<long>(timeout_ns % 1000000000U)};
   raw_syscall(SYS_futex, argument(&word), FUTEX_WAIT_PRIVATE, value, argument(&wait), 0, 0);

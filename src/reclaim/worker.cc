@@ -18,6 +18,7 @@ constexpr uint64_t kSecond = 1000 * kMs;
 constexpr uint64_t kFirstSleepNs = 10 * kMs;
 constexpr uint64_t kFilesNs = 200 * kMs;    // between looks at the sensors' files
 constexpr uint64_t kPlaceNs = 2 * kSecond;  // between looks whether the worker is in its place
+constexpr uint64_t kOldBytes = 4 * kMiB;    // less is too small to look at
 constexpr uint64_t kTryAgainBytes = 16 * kMiB;
 constexpr uint64_t kRetryNs = 10 * kSecond;  // after the system refused a thread
 constexpr uint64_t kSliceEveryNs = 500 * kMs;
@@ -71,6 +72,7 @@ bool wiped_on_fork = false;
 
 // Marks in bytes of exposure; see marks.h. Relaxed: whoever reads an old one acts a moment later.
 std::atomic<uint64_t> start_mark{kNoMark};
+std::atomic<uint64_t> age_mark{kNoMark};
 std::atomic<uint64_t> kick_mark{kNoMark};
 std::atomic<uint64_t> limit_mark{kNoMark};
 std::atomic<bool> slicing{false};  // rounds run on slow paths
@@ -79,6 +81,11 @@ std::atomic<uint64_t> emergencies{0};
 std::atomic<uint64_t> refusals{0};
 std::atomic<uint64_t> refusal_noted_ns{0};  // relaxed: two that come at once may both be noted
 std::atomic<uint64_t> kicks{0};
+
+// Since when, and of which process, its age is counted: from the first look at it. Relaxed: hints, and two threads that
+// look at once write the same.
+std::atomic<uint64_t> young_since_ns{0};
+std::atomic<int> young_process{0};
 
 uint64_t get(const std::atomic<uint64_t>& value) { return value.load(std::memory_order_relaxed); }
 void set(std::atomic<uint64_t>& value, uint64_t to) { value.store(to, std::memory_order_relaxed); }
@@ -97,7 +104,7 @@ uint64_t hard_mark(size_t bytes) {
 // The nearest mark is the one that the page layer's callers compare with. Slices look at every slow path.
 void rearm() {
   uint64_t nearest = hard_mark(SIZE_MAX);
-  for (const std::atomic<uint64_t>* mark : {&start_mark, &kick_mark, &limit_mark}) {
+  for (const std::atomic<uint64_t>* mark : {&start_mark, &age_mark, &kick_mark, &limit_mark}) {
     if (get(*mark) < nearest) nearest = get(*mark);
   }
   mark_exposure(slicing.load(std::memory_order_relaxed) ? 0 : nearest < uint64_t{INT64_MAX} ? nearest : INT64_MAX);
@@ -278,6 +285,13 @@ void work(void* argument) {
 
 // The program's threads.
 
+void note_start(State& state) {
+  state.starts.fetch_add(1, std::memory_order_relaxed);
+  set(start_mark, kNoMark);
+  set(age_mark, kNoMark);
+  record_event(EventKind::worker, exposed_bytes());
+}
+
 // Has a worker started, or makes slices do. Outside of locks. If not even that can be now, it is tried again when the
 // heap has grown some more.
 void start_worker() {
@@ -295,8 +309,7 @@ void start_worker() {
   const long result = os::start_thread(*thread, "poolmalloc", work, state);
   if (result == -EBUSY) return;  // another thread was faster
   if (result == 0) {
-    state->starts.fetch_add(1, std::memory_order_relaxed);
-    record_event(EventKind::worker, exposed_bytes());
+    note_start(*state);
     slicing.store(false, std::memory_order_relaxed);
   } else {
     set(state->refused_at_ns, now);
@@ -310,6 +323,23 @@ void note_refusal(size_t bytes) {
   if (now - get(refusal_noted_ns) < kSecond) return;
   set(refusal_noted_ns, now);
   record_event(EventKind::refusal, bytes);
+}
+
+// The process has some heap. Counted by process, so that a forked child is young again, with or without handlers.
+void look_at_age() {
+  const uint64_t now = os::coarse_ns();
+  const uint64_t since = get(young_since_ns);
+  if (since != 0 && now - since < settings.start_seconds * kSecond) return;
+  const int me = os::process_id();
+  if (since == 0 || young_process.load(std::memory_order_relaxed) != me) {
+    young_process.store(me, std::memory_order_relaxed);
+    return set(young_since_ns, now);
+  }
+  set(age_mark, kNoMark);
+  State* const state = own_state();
+  if (state == nullptr || os::is_running(*thread) || os::is_sandboxed()) return;
+  state->stop.store(false, std::memory_order_relaxed);
+  if (os::start_thread(*thread, "poolmalloc", work, state) == 0) note_start(*state);
 }
 
 void kick() {
@@ -411,12 +441,17 @@ void relieve(State& state, size_t bytes) {
   kick();
 }
 
+void set_first_marks() {
+  set(start_mark, first_start_mark());
+  set(age_mark, settings.mode == WorkerMode::automatic && settings.start_seconds != 0 ? kOldBytes : kNoMark);
+}
+
 }  // namespace
 
 void worker_configure(const WorkerOptions& options) {
   settings = options;
   set(start_bytes, options.start_bytes);
-  set(start_mark, first_start_mark());
+  set_first_marks();
   rearm();
 }
 
@@ -451,6 +486,7 @@ bool admit(size_t bytes, uint64_t before) {
   if (handler) return true;
   const uint64_t exposed = exposed_bytes();
   if (exposed > get(start_mark)) start_worker();
+  if (exposed > get(age_mark)) look_at_age();
   State* const state = state_pointer.load(std::memory_order_acquire);
   if (state != nullptr && exposed > get(limit_mark)) relieve(*state, bytes);
   if (exposed > get(kick_mark)) kick();
@@ -546,7 +582,8 @@ void worker_after_fork_child() {
   slicing.store(false, std::memory_order_relaxed);
   set(kick_mark, kNoMark);
   set(limit_mark, kNoMark);
-  set(start_mark, first_start_mark());
+  set(young_since_ns, 0);
+  set_first_marks();
   rearm();
 }
 

@@ -6,6 +6,10 @@
 // is not started in a signal handler inside a lock, nor in a child of vfork(2), which shares its parent's memory: the
 // record names the process it belongs to.
 //
+// A process that is some seconds old and has a few MiB of heap gets one too, so that it publishes its statistics. Its
+// age is looked at on the same slow paths, until it is old enough. Not under a system call filter of the program's own:
+// such programs are small, and the filter may be deadly.
+//
 // Where it is switched off or refused, threads of the program run the same rounds on their slow paths: one at a time,
 // at most every half second, for about a millisecond.
 //
@@ -29,6 +33,7 @@ enum class WorkerMode : uint8_t { automatic, off, always };
 struct WorkerOptions {
   WorkerMode mode;
   uint64_t start_bytes;
+  uint64_t start_seconds;  // 0: by size alone
   PressureOptions pressure;
   // Answers requests of the control channel, on the worker; nullptr: no channel.
   ControlAnswer control;

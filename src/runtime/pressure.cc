@@ -68,6 +68,7 @@ void start_pressure(const Options& o) {
   WorkerOptions worker = {};
   worker.mode = o.worker == "off" ? WorkerMode::off : o.worker == "always" ? WorkerMode::always : WorkerMode::automatic;
   worker.start_bytes = o.worker_start_bytes;
+  worker.start_seconds = o.worker_start_seconds;
   worker.pressure = pressure_options(o);
   if (o.control == "on" && !os::is_secure()) worker.control = answer_control;
   set_callback_seconds(o.callback_seconds);

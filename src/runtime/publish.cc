@@ -127,8 +127,7 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
   const uint64_t start = os::monotonic_ns();
   if (start >= p.walk_due_ns) {
     walk_heap(p.walk);
-    const uint64_t took = os::monotonic_ns() - start;
-    p.walk_due_ns = start + (took * kWalkShare > kSecond ? took * kWalkShare : kSecond);
+    p.walk_due_ns = start + (os::monotonic_ns() - start) * kWalkShare;
   }
   Snapshot snapshot;
   collect(p.walk, snapshot);

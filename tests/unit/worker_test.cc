@@ -46,10 +46,45 @@ bool eventually(Done done) {
 TEST_CASE("a small heap has no worker and no mark is met") {
   in_fresh_process([] {
     if (!start_heap()) return;
-    std::vector<void*> objects = fill(16 * kMiB, 1000);
+    std::vector<void*> objects = fill(3 * kMiB, 1000);
     EXPECT(!is_over_mark() && worker_state() == WorkerState::none && !worker_was_started());
     PressureView view;
     EXPECT(!pressure_view(view));
+    empty(objects);
+  });
+}
+
+TEST_CASE("an old process has a worker though its heap is small, and a forked child is young again") {
+  in_fresh_process([] {
+    if (!start_heap()) return;
+    std::vector<void*> objects = fill(6 * kMiB, 1000);
+    EXPECT(is_over_mark() && worker_state() == WorkerState::none);
+    usleep(1'200'000);
+    void* const p = allocate(200'000);
+    if (worker_state() == WorkerState::none) return;  // no such threads here
+    EXPECT(worker_state() == WorkerState::running && worker_statistics().starts == 1);
+    before_fork();
+    const pid_t child = fork();
+    if (child == 0) {
+      after_fork_child();
+      deallocate(p, here());
+      EXPECT(is_over_mark() && allocate(200'000) != nullptr && worker_state() == WorkerState::none);
+      _exit(0);
+    }
+    after_fork_parent();
+    int status = -1;
+    EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    EXPECT(worker_state() == WorkerState::running);
+    empty(objects);
+  });
+}
+
+TEST_CASE("without an age to go by, only size starts the worker") {
+  in_fresh_process([] {
+    setenv("POOLMALLOC_WORKER_START_SECONDS", "0", 1);
+    if (!start_heap()) return;
+    std::vector<void*> objects = fill(16 * kMiB, 1000);
+    EXPECT(!is_over_mark());
     empty(objects);
   });
 }

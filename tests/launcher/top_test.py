@@ -1,0 +1,176 @@
+"""poolmalloc top in a terminal (tmux): what is on the screen, and what the keys do: top_test.py TOOL LIBRARY."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+import harness
+from harness import Skip, expect
+
+TOOL, LIBRARY = (os.path.realpath(path) for path in sys.argv[1:3])
+
+SERVICE = """
+import time
+kept = []
+while True:
+    kept.append([str(i) * 10 for i in range(500)])
+    if len(kept) > 300: kept = kept[150:]
+    time.sleep(0.01)
+"""
+
+
+class Terminal:
+    """A window of tmux, on a server of its own, that runs a command and stays when that has ended."""
+
+    def __init__(self, folder, command, width, height, **variables):
+        self.socket = f"{folder}/tmux"
+        self.variables = harness.environment(**variables)
+        words = " ".join(f"'{word}'" for word in command)
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
+                  f"{words}; echo ended with $?; sleep 1000")
+
+    def tmux(self, *arguments):
+        done = harness.run(["tmux", "-S", self.socket, *arguments], self.variables)
+        expect(done.returncode == 0, harness.describe(done))
+        return done.stdout.decode()
+
+    def screen(self):
+        return self.tmux("capture-pane", "-p")
+
+    def press(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def wait_for(self, pattern, seconds=30, absent=False):
+        deadline = time.monotonic() + seconds
+        while True:
+            screen = self.screen()
+            if bool(re.search(pattern, screen, re.M)) != absent:
+                return screen
+            expect(time.monotonic() < deadline, f"{pattern!r} {'stays' if absent else 'is not'} on the screen:\n{screen}")
+            time.sleep(0.1)
+
+    def close(self):
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True, timeout=20)
+
+
+def start(**variables):
+    environment = harness.environment(LIBRARY, POOLMALLOC_WORKER="always", **variables)
+    return subprocess.Popen([sys.executable, "-c", SERVICE], env=environment)
+
+
+def watch_one(folder, service):
+    pid = service.pid
+    terminal = Terminal(folder, [TOOL, "top", "-d", "0.3", str(pid)], 120, 35, LC_ALL="C.UTF-8", TERM="xterm-256color")
+    try:
+        screen = terminal.wait_for(rf"^poolmalloc top  python\S* \(pid {pid}\)  up .*(rseq|locked)")
+        for line in ("^pressure +calm", "^mappings +\\d", r"^live +[0-9.]+ MiB  in [0-9,]+ objects", "^RSS +", "^dirty ",
+                     "^cached ", "^slabs ", "^huge pages ", "^forecast ", "^rates +malloc .*/s", "^Size classes by live memory",
+                     r"^ +size +objects +live", "q quit  p pause"):
+            expect(re.search(line, screen, re.M), f"no {line!r} on\n{screen}")
+        # Curves of blocks, once there is more than one look.
+        terminal.wait_for("^live .*[▁▂▃▄▅▆▇█]{3}")
+        terminal.press("s")
+        terminal.wait_for("^Size classes by rate")
+        terminal.press("Tab")
+        terminal.wait_for("^Magazines of the CPUs")
+        terminal.press("Tab")
+        terminal.wait_for("^Memory nodes")
+        terminal.press("Tab")
+        terminal.wait_for("^ .* worker     began to watch")
+        terminal.press("Tab")
+        first_row = terminal.wait_for("^Size classes by rate").splitlines()
+        at = next(i for i, line in enumerate(first_row) if line.startswith("Size classes")) + 2
+        terminal.press("p")
+        first_row = terminal.wait_for("PAUSED").splitlines()[at:at + 2]
+        terminal.press("Down")
+        terminal.wait_for(re.escape(first_row[0].split()[0]) + r" .*\n.*\n.*\Z", absent=True)
+        scrolled = terminal.screen().splitlines()[at]
+        expect(scrolled.split()[0] == first_row[1].split()[0], f"{scrolled}\n{first_row}")
+        # Paused, nothing moves.
+        before = terminal.screen().splitlines()[3:at]
+        time.sleep(1)
+        expect(terminal.screen().splitlines()[3:at] == before, "it moves though it is paused")
+        terminal.press("p")
+        terminal.wait_for("PAUSED", absent=True)
+        terminal.press("h")
+        terminal.wait_for("^poolmalloc top: keys")
+        terminal.press("x")
+        terminal.wait_for("^pressure +calm")
+        # Smaller windows, down to absurd ones, and back.
+        for width, height in ((60, 12), (20, 5), (3, 2), (100, 30)):
+            terminal.tmux("resize-window", "-x", str(width), "-y", str(height))
+            time.sleep(0.3)
+        terminal.wait_for("^huge pages ")
+        service.kill()
+        service.wait()
+        terminal.wait_for("HAS ENDED")
+        terminal.press("q")
+        terminal.wait_for("^ended with 0$")
+    finally:
+        terminal.close()
+
+
+def choose_from_list(folder):
+    services = [start(), start()]
+    terminal = None
+    try:
+        terminal = Terminal(folder, [TOOL, "top", "-d", "0.3"], 110, 30, LC_ALL="C", TERM="xterm")
+        for service in services:
+            terminal.wait_for(rf"^ +{service.pid} python")
+        screen = terminal.wait_for("processes on poolmalloc")
+        rows = [line.split()[0] for line in screen.splitlines()[2:] if re.match(r" +\d+ ", line)]
+        for _ in range(rows.index(str(services[1].pid))):
+            terminal.press("Down")
+        time.sleep(0.5)
+        terminal.press("Enter")
+        screen = terminal.wait_for(rf"\(pid {services[1].pid}\)")
+        # A terminal that is not UTF-8 gets curves of plain characters.
+        terminal.wait_for("^live .*[_.=+*%#-]{3}$")
+        expect(screen.isascii(), screen)
+        terminal.press("b")
+        terminal.wait_for("processes on poolmalloc")
+        terminal.press("C-c")
+        terminal.wait_for("^ended with 0$")
+    finally:
+        if terminal:
+            terminal.close()
+        for service in services:
+            service.kill()
+            service.wait()
+
+
+def unknown_terminal(folder, service):
+    terminal = Terminal(folder, ["env", "TERM=bogus", TOOL, "top", str(service.pid)], 100, 10, TERM="xterm")
+    try:
+        terminal.wait_for("poolmalloc: the terminal bogus is not known here; for scripts there are --once and --batch")
+        terminal.wait_for("^ended with 1$")
+    finally:
+        terminal.close()
+
+
+def test():
+    if not shutil.which("tmux"):
+        raise Skip("there is no tmux")
+    with tempfile.TemporaryDirectory() as folder:
+        service = start()
+        try:
+            deadline = time.monotonic() + 30
+            while harness.run([TOOL, "status", str(service.pid)], harness.environment()).returncode != 0:
+                expect(time.monotonic() < deadline, "no page")
+                time.sleep(0.1)
+            unknown_terminal(folder, service)
+            watch_one(folder, service)
+        finally:
+            service.kill()
+            service.wait()
+        choose_from_list(folder)
+
+
+if __name__ == "__main__":
+    harness.main(test)
