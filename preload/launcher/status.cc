@@ -130,6 +130,8 @@ Json status_json(const Target& target, const PageBody& body, const ProcessAge& a
           {"level", level_name(s.pressure_level)},
           {"limit_bytes", s.limit_bytes},
           {"usage_bytes", s.usage_bytes},
+          {"heap_start", body.stamp.heap_start},
+          {"heap_end", body.stamp.heap_end},
           {"live_bytes", s.live_bytes},
           {"resident_bytes", s.resident_bytes},
           {"committed_bytes", s.committed_bytes},
@@ -156,7 +158,8 @@ std::string status_text(const Target& target, const PageBody& body, const Proces
   row("pressure", std::string(level_name(s.pressure_level)) + ", " + limit_text(s));
   row("forecast", forecast_text(s));
   row("live", bytes_text(s.live_bytes) + " in " + grouped_text(s.live_objects) + " objects");
-  row("resident", bytes_text(s.resident_bytes) + ", what is not the heap's included");
+  row("resident", bytes_text(s.resident_bytes) + ": heap " + bytes_text(s.heap_resident_bytes) + ", records " +
+                      bytes_text(s.metadata_bytes) + ", not poolmalloc's " + bytes_text(s.other_bytes));
   row("huge pages", percent_text(s.huge_bytes, s.huge_eligible_bytes) + " of " + bytes_text(s.huge_eligible_bytes) +
                         " that could be");
   row("saved", bytes_text(s.clean_bytes) + " of the heap is free and without memory now");

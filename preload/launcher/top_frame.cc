@@ -123,7 +123,7 @@ class Frame {
     curve("live", s_.live_bytes, "in " + grouped_text(s_.live_objects) + " objects",
           [](const TopHistory::Point& p) { return p.live; });
     curve("RSS", s_.resident_bytes,
-          "heap " + bytes_text(s_.exposed_bytes) + " at most, records " + bytes_text(s_.metadata_bytes),
+          "heap " + bytes_text(s_.heap_resident_bytes) + ", records " + bytes_text(s_.metadata_bytes),
           [](const TopHistory::Point& p) { return p.resident; });
     curve("dirty", s_.dirty_bytes, "free and resident; clean " + bytes_text(s_.clean_bytes),
           [](const TopHistory::Point& p) { return p.dirty; });

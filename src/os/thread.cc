@@ -192,13 +192,13 @@ ThreadMemory map_thread_memory(size_t bytes) {
   const size_t whole = align_up(l.kept + bytes, page);
   const long base = raw_syscall(SYS_mmap, 0, static_cast<long>(whole), PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (failed(base)) return {nullptr, nullptr, false};
+  if (failed(base)) return {nullptr, nullptr, false, 0, 0};
   raw_syscall(SYS_mprotect, base, static_cast<long>(page), PROT_NONE);
   // A huge page for a few used ones would be the dearest thing about the thread.
   raw_syscall(SYS_madvise, base, static_cast<long>(whole), MADV_NOHUGEPAGE);
   const bool wiped = !failed(raw_syscall(SYS_madvise, base, static_cast<long>(whole), MADV_WIPEONFORK));
   char* const start = reinterpret_cast<char*>(base);
-  return {reinterpret_cast<RawThread*>(start + l.record), start + l.kept, wiped};
+  return {reinterpret_cast<RawThread*>(start + l.record), start + l.kept, wiped, static_cast<uintptr_t>(base), whole};
 }
 
 long start_thread(RawThread& thread, const char* name, void (*run)(void*), void* argument_of_run) {
@@ -243,13 +243,13 @@ long start_thread(RawThread& thread, const char* name, void (*run)(void*), void*
 
 ThreadMemory map_thread_memory(size_t bytes) {
   const size_t kept = align_up(sizeof(RawThread), kCacheLine);
-  const long base = raw_syscall(SYS_mmap, 0, static_cast<long>(align_up(kept + bytes, page_size())),
-                                PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (failed(base)) return {nullptr, nullptr, false};
-  const bool wiped =
-      !failed(raw_syscall(SYS_madvise, base, static_cast<long>(align_up(kept + bytes, page_size())), MADV_WIPEONFORK));
+  const size_t whole = align_up(kept + bytes, page_size());
+  const long base = raw_syscall(SYS_mmap, 0, static_cast<long>(whole), PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (failed(base)) return {nullptr, nullptr, false, 0, 0};
+  const bool wiped = !failed(raw_syscall(SYS_madvise, base, static_cast<long>(whole), MADV_WIPEONFORK));
   char* const start = reinterpret_cast<char*>(base);
-  return {reinterpret_cast<RawThread*>(start), start + kept, wiped};
+  return {reinterpret_cast<RawThread*>(start), start + kept, wiped, static_cast<uintptr_t>(base), whole};
 }
 
 long start_thread(RawThread&, const char*, void (*)(void*), void*) { return -ENOSYS; }
@@ -271,8 +271,10 @@ bool join_thread(RawThread& thread, uint64_t timeout_ns) {
 }
 
 bool is_sandboxed() {
-  char text[64];
-  return read_small_file("/proc/thread-self/status", text, sizeof text) <= 0 || !are_inherited(seccomp_filters());
+  char text[4096];
+  if (read_small_file("/proc/thread-self/status", text, sizeof text) <= 0) return true;
+  const uint32_t filters = filters_in(text);
+  return filters != 0 && (read_small_file("/proc/1/status", text, sizeof text) <= 0 || filters_in(text) != filters);
 }
 
 void wait_on(const std::atomic<uint32_t>& word, uint32_t value, uint64_t timeout_ns) {

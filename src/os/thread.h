@@ -39,6 +39,8 @@ struct ThreadMemory {
   RawThread* thread;
   void* kept;
   bool wiped;
+  uintptr_t start;  // of the whole
+  size_t bytes;
 };
 ThreadMemory map_thread_memory(size_t bytes);
 
@@ -71,8 +73,9 @@ uint32_t seccomp_filters();
 // Whether so many were there before this process, as a container's are, and were not put over it by itself or by a
 // service manager: its parent has as many, or no parent is to be seen.
 bool are_inherited(uint32_t filters);
-// Whether a filter is in force that is not inherited, or that does not let /proc be read: one that the program chose for
-// itself, to be ended for a call it does not make.
+// Whether a filter is in force that the machine's, or container's, first process is free of, or that does not let /proc be
+// read: one that the program may have chosen for itself, to be ended for a call it does not make. Stricter than
+// are_inherited(): a program that filters itself and then forks has such children.
 bool is_sandboxed();
 
 // A copy of the program's descriptor in the table of the raw thread that calls, or a negative errno. Where both share

@@ -1,5 +1,6 @@
 #include "page/page.h"
 
+#include "os/memory.h"
 #include "page/collapse.h"
 #include "page/decommit.h"
 #include "page/huge_blocks.h"
@@ -136,6 +137,14 @@ void page_collect(PageStatistics& out) {
   out.node_fallbacks = nodes.fallbacks;
   out.bound_bytes = nodes.bound_bytes;
   out.bind_failures = nodes.bind_failures;
+}
+
+uint64_t page_resident_bytes() {
+  uint64_t sum = 0;
+  region.each_used([&](GranuleIndex first, GranuleIndex end) {
+    sum += os::memory().resident(address_of(region.address(first)), size_t{end - first} << kGranuleShift);
+  });
+  return sum;
 }
 
 NodeStatistics page_collect_node(unsigned node) {

@@ -117,6 +117,8 @@ struct NodeStatistics {
   uint64_t mapped_bytes, slab_bytes, large_bytes, dirty_bytes, clean_bytes;
 };
 NodeStatistics page_collect_node(unsigned node);
+// What of the heap is resident, by the kernel: some 0.25 ms for a gibibyte.
+uint64_t page_resident_bytes();
 // Debug: every structure of every shard. Takes the locks.
 void page_audit();
 

@@ -6,6 +6,7 @@
 
 #include "base/seq_cell.h"
 #include "metrics/events.h"
+#include "os/memory.h"
 #include "os/process.h"
 #include "page/exposure.h"
 
@@ -69,6 +70,8 @@ std::atomic<uint32_t> changes{0};
 std::atomic<State*> state_pointer{nullptr};
 os::RawThread* thread = nullptr;
 bool wiped_on_fork = false;
+uintptr_t memory_start = 0;
+size_t memory_bytes = 0;
 
 // Marks in bytes of exposure; see marks.h. Relaxed: whoever reads an old one acts a moment later.
 std::atomic<uint64_t> start_mark{kNoMark};
@@ -124,6 +127,8 @@ State* map_state() {
   if (memory.thread != nullptr) {
     thread = memory.thread;
     wiped_on_fork = memory.wiped;
+    memory_start = memory.start;
+    memory_bytes = memory.bytes;
     state_pointer.store(static_cast<State*>(memory.kept), std::memory_order_release);
   } else {
     mapping.store(false, std::memory_order_release);
@@ -549,6 +554,11 @@ WorkerStatistics worker_statistics() {
     out.cpu_ns = get(state->cpu_ns);
   }
   return out;
+}
+
+uint64_t worker_table_bytes() {
+  if (state_pointer.load(std::memory_order_acquire) == nullptr) return 0;
+  return os::memory().resident(memory_start, memory_bytes);
 }
 
 void worker_before_fork() {

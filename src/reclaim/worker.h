@@ -75,6 +75,8 @@ struct WorkerStatistics {
   uint64_t starts, cpu_ns, emergencies, refusals, kicks;
 };
 WorkerStatistics worker_statistics();
+// Resident memory of the thread's stack and of what it knows.
+uint64_t worker_table_bytes();
 
 // Provided by the runtime, called by the worker's thread outside of locks (raw: system calls only): after each round,
 // the next of which is due in `next_ns`, and before it ends. `kept` is null in a worker that has just begun, and is the

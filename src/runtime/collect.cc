@@ -141,7 +141,8 @@ void walk_heap(HeapWalk& out) {
     out.counted[id] = count_live(magazines[id]);
   }
   huge_collect(out.huge);
-  out.table_bytes = slab_table_bytes() + magazine_table_bytes();
+  out.heap_resident_bytes = page_resident_bytes();
+  out.table_bytes = slab_table_bytes() + magazine_table_bytes() + worker_table_bytes();
 }
 
 void collect(Snapshot& out) {
@@ -162,6 +163,9 @@ void collect(const HeapWalk& walk, Snapshot& out) {
   collect_classes(walk, out);
   collect_pages(walk, out);
   collect_file_heaps(out);
+  out.heap_resident_bytes = walk.heap_resident_bytes;
+  const uint64_t ours = out.heap_resident_bytes + out.metadata_bytes;
+  out.other_bytes = out.resident_bytes > ours ? out.resident_bytes - ours : 0;
   out.live_bytes = out.live_small_bytes + out.live_large_bytes;
   out.live_objects += out.large_objects;
   out.allocations += out.large_allocations;

@@ -13,7 +13,8 @@ struct HeapWalk {
   uint64_t live[kMaxClasses];     // objects of the program
   uint32_t counted[kMaxClasses];  // the same by the magazines' counters; the low bits, since those wrap
   HugeStatistics huge;
-  uint64_t table_bytes;  // of the slabs' records and the magazines
+  uint64_t heap_resident_bytes;
+  uint64_t table_bytes;  // of the slabs' records, the magazines and the worker
 };
 void walk_heap(HeapWalk& out);
 
