@@ -130,7 +130,7 @@ Json status_json(const Target& target, const PageBody& body, const ProcessAge& a
           {"level", level_name(s.pressure_level)},
           {"limit_bytes", s.limit_bytes},
           {"usage_bytes", s.usage_bytes},
-          {"heap_start", body.stamp.heap_start},
+          {"heap_begin", body.stamp.heap_begin},
           {"heap_end", body.stamp.heap_end},
           {"live_bytes", s.live_bytes},
           {"resident_bytes", s.resident_bytes},

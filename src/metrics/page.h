@@ -54,8 +54,7 @@ struct PageStamp {
   uint64_t written_unix_ns;  // CLOCK_REALTIME
   uint64_t next_ns;          // when the next round is due, unless something happens before: CLOCK_MONOTONIC
   uint64_t writes;
-  uint64_t collect_ns;            // what gathering the last body took, in time of the clock
-  uint64_t heap_start, heap_end;  // addresses between which all of the heap lies
+  uint64_t collect_ns;  // what gathering the last body took, in time of the clock
   uint32_t cpu_rows, node_rows, events;
   uint32_t cpu_rows_left_out;
   uint64_t heap_begin, heap_end;  // the range of addresses that the heap lies in, with gaps

@@ -73,8 +73,8 @@ uint32_t seccomp_filters();
 // Whether so many were there before this process, as a container's are, and were not put over it by itself or by a
 // service manager: its parent has as many, or no parent is to be seen.
 bool are_inherited(uint32_t filters);
-// Whether a filter is in force that the machine's, or container's, first process is free of, or that does not let /proc be
-// read: one that the program may have chosen for itself, to be ended for a call it does not make. Stricter than
+// Whether a filter is in force that the machine's, or container's, first process is free of, or that does not let /proc
+// be read: one that the program may have chosen for itself, to be ended for a call it does not make. Stricter than
 // are_inherited(): a program that filters itself and then forks has such children.
 bool is_sandboxed();
 

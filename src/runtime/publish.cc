@@ -147,8 +147,6 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
   stamp.written_ns = os::monotonic_ns();
   stamp.written_unix_ns = os::unix_ns();
   stamp.next_ns = stamp.written_ns + next_ns;
-  stamp.heap_start = region_view.base;
-  stamp.heap_end = region_view.base + region.view_limit();
   stamp.writes = ++p.writes;
   stamp.heap_begin = region_view.base;
   stamp.heap_end = region_view.base + region.view_limit();

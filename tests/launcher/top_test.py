@@ -69,7 +69,7 @@ def watch_one(folder, service):
     terminal = Terminal(folder, [TOOL, "top", "-d", "0.3", str(pid)], 120, 35, LC_ALL="C.UTF-8", TERM="xterm-256color")
     try:
         screen = terminal.wait_for(rf"^poolmalloc top  python\S* \(pid {pid}\)  up .*(rseq|locked)")
-        for line in ("^pressure +calm", "^mappings +\\d", r"^live +[0-9.]+ MiB  in [0-9,]+ objects", "^RSS +", "^dirty ",
+        for line in ("^pressure +calm", "^mappings +\\d", r"^live +[0-9.]+ [KM]iB  in [0-9,]+ objects", "^RSS +", "^dirty ",
                      "^cached ", "^slabs ", "^huge pages ", "^forecast ", "^rates +malloc .*/s", "^Size classes by live memory",
                      r"^ +size +objects +live", "q quit  p pause"):
             expect(re.search(line, screen, re.M), f"no {line!r} on\n{screen}")

@@ -3,7 +3,7 @@
 Each program takes some memory and then rests. What its page says is compared with /proc/PID/smaps:
 
   committed    = live + tails + magazines + depot + free slots + dirty + clean     to the byte
-  heap         heap_resident_bytes, and Rss of the mappings between heap_start and heap_end     within 5 %
+  heap         heap_resident_bytes, and Rss of the mappings between heap_begin and heap_end     within 5 %
   resident     heap + records + other, and Rss of all mappings                                  within 5 %
   mapped       committed_bytes, and the size of the heap's mappings                             within 5 %
 """
@@ -77,7 +77,7 @@ def span(pid):
     done = harness.run([TOOL, "status", str(pid), "--json"], harness.environment())
     expect(done.returncode == 0, harness.describe(done))
     status = json.loads(done.stdout)
-    return status["heap_start"], status["heap_end"]
+    return status["heap_begin"], status["heap_end"]
 
 
 def close(ours, kernels):
