@@ -35,6 +35,14 @@ TopPane pane_of(const std::string& name) {
   return name == "events" ? TopPane::events : TopPane::classes;
 }
 
+// A variable of the environment; empty if it is not set.
+std::string variable(const std::string& name) {
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (std::strncmp(*entry, (name + "=").c_str(), name.size() + 1) == 0) return *entry + name.size() + 1;
+  }
+  return {};
+}
+
 bool is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
 
 // A process that is watched.
@@ -62,8 +70,8 @@ int print_frames(const TopRequest& request) {
   TopView view;
   view.pane = pane_of(request.pane);
   view.unicode = is_utf8();
-  const char* const columns = std::getenv("COLUMNS");
-  if (columns != nullptr && std::atoi(columns) > 0) view.width = static_cast<unsigned>(std::atoi(columns));
+  const int columns = std::atoi(variable("COLUMNS").c_str());
+  if (columns > 0) view.width = static_cast<unsigned>(columns);
   for (unsigned frame = 0; request.frames == 0 || frame < request.frames; ++frame) {
     if (frame != 0) {
       std::this_thread::sleep_for(delay_of(request));
@@ -335,9 +343,9 @@ int watch_in_terminal(const TopRequest& request) {
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaction(number, &action, nullptr);
   const Screen screen;
   if (!screen.works()) {
-    const char* const name = std::getenv("TERM");
+    const std::string name = variable("TERM");
     std::fprintf(stderr, "poolmalloc: the terminal %s is not known here; for scripts there are --once and --batch\n",
-                 name != nullptr && *name != '\0' ? name : "(TERM is not set)");
+                 name.empty() ? "(TERM is not set)" : name.c_str());
     return 1;
   }
   viewer.run();
