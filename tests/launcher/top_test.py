@@ -29,7 +29,8 @@ class Terminal:
     """A window of tmux, on a server of its own, that runs a command and stays when that has ended."""
 
     def __init__(self, folder, command, width, height, **variables):
-        self.socket = f"{folder}/tmux"
+        # Of its own: a server that is just ending still holds its socket.
+        self.socket = tempfile.mktemp(prefix="tmux-", dir=folder)
         self.variables = harness.environment(**variables)
         words = " ".join(f"'{word}'" for word in command)
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height),
