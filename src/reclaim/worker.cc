@@ -234,9 +234,9 @@ uint64_t take_round(State& state) {
   if (!turn.taken) return kMs;
   const uint64_t next = run_round(state, thread, is_wanted_elsewhere, 0, 0);
   const uint64_t before = os::thread_cpu_ns();
-  worker_looked(state.kept_by_runtime, *thread, next);
+  const uint64_t due = worker_looked(state.kept_by_runtime, *thread, next);
   engine_of(state).charge(os::thread_cpu_ns() - before);
-  return next;
+  return due;
 }
 
 // Not in a sandbox of the process's own making, which may end it for a socket. Nor in a table of files that the program

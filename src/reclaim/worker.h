@@ -79,9 +79,9 @@ WorkerStatistics worker_statistics();
 uint64_t worker_table_bytes();
 
 // Provided by the runtime, called by the worker's thread outside of locks (raw: system calls only): after each round,
-// the next of which is due in `next_ns`, and before it ends. `kept` is null in a worker that has just begun, and is the
-// runtime's from then on.
-void worker_looked(void*& kept, const os::RawThread& thread, uint64_t next_ns);
+// the next of which is due in `next_ns` (returned, or an earlier time), and before it ends. `kept` is null in a worker
+// that has just begun, and is the runtime's from then on.
+uint64_t worker_looked(void*& kept, const os::RawThread& thread, uint64_t next_ns);
 void worker_ends(void*& kept);
 
 void worker_before_fork();

@@ -158,8 +158,8 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
 
 }  // namespace
 
-void worker_looked(void*& kept, const os::RawThread& thread, uint64_t next_ns) {
-  if (os::is_secure()) return;
+uint64_t worker_looked(void*& kept, const os::RawThread& thread, uint64_t next_ns) {
+  if (os::is_secure()) return next_ns;
   Publication& p = now_published;
   if (kept == nullptr) {
     p = {};
@@ -170,8 +170,12 @@ void worker_looked(void*& kept, const os::RawThread& thread, uint64_t next_ns) {
   const uint64_t now = os::monotonic_ns();
   auto* page = static_cast<StatisticsPage*>(p.memory.start);
   if (page == nullptr) page = make_page(p, now);
-  if (page == nullptr || now - p.written_ns < kLeastNs) return;
+  if (page == nullptr) return next_ns;
+  // Rounds that follow each other closely share a write; the last of them is not to wait for long.
+  const uint64_t since = now - p.written_ns;
+  if (since < kLeastNs) return next_ns < kLeastNs - since ? next_ns : kLeastNs - since;
   write_page(p, *page, next_ns);
+  return next_ns;
 }
 
 void worker_ends(void*& kept) {

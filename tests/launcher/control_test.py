@@ -174,7 +174,7 @@ def set_and_get():
         # status tells what differs from the default now, from the next round on.
         deadline = time.monotonic() + 20
         status = ""
-        while "dirty_bytes=2m" not in status and time.monotonic() < deadline:
+        while not ("dirty_bytes=2m" in status and "misuse=continue" in status) and time.monotonic() < deadline:
             status = tool("status", service.pid).stdout.decode()
         expect("dirty_bytes=2m" in status and "misuse=continue" in status, status)
         text = tool("get", service.pid).stdout.decode()
