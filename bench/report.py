@@ -4,15 +4,9 @@ import csv
 import html
 import json
 import math
-import os
 import pathlib
-import shutil
 import statistics
-import subprocess
-import tarfile
-import tempfile
 
-UPLOT = "1.6.32"
 MEASURES = ["wall", "cpu", "user", "system", "peak_kib", "average_kib", "minor_faults", "major_faults"]
 RATIOS = ["cpu", "wall", "peak_kib", "average_kib"]
 
@@ -180,26 +174,9 @@ def write_json(path, data):
     pathlib.Path(path).write_text(json.dumps(data, indent=1) + "\n")
 
 
-def fetch_uplot():
-    """The chart library's script, style and licence, from npm, kept in the user's cache."""
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "poolmalloc-bench"
-    folder = cache / f"uplot-{UPLOT}"
-    if not folder.is_dir():
-        if shutil.which("npm") is None:
-            raise RuntimeError("--html takes the chart library uPlot from npm once: npm is not installed")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            packed = subprocess.run(["npm", "pack", "--silent", f"uplot@{UPLOT}"], cwd=scratch, capture_output=True,
-                                    text=True)
-            archive = pathlib.Path(scratch) / f"uplot-{UPLOT}.tgz"
-            if packed.returncode != 0 or not archive.is_file():
-                raise RuntimeError(f"npm pack uplot@{UPLOT} failed: {packed.stderr.strip()}")
-            with tarfile.open(archive) as tar:
-                for name in ("dist/uPlot.iife.min.js", "dist/uPlot.min.css", "LICENSE"):
-                    target = pathlib.Path(scratch) / "files" / pathlib.Path(name).name
-                    target.parent.mkdir(exist_ok=True)
-                    target.write_bytes(tar.extractfile(f"package/{name}").read())
-            (pathlib.Path(scratch) / "files").rename(folder)
+def read_uplot():
+    """The chart library's script, style and licence, which the command's own page is made of too."""
+    folder = pathlib.Path(__file__).parent.parent / "preload/launcher/web/uplot"
     return {name: (folder / name).read_text() for name in ("uPlot.iife.min.js", "uPlot.min.css", "LICENSE")}
 
 

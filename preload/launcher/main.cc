@@ -13,6 +13,7 @@
 #include "preload/launcher/profile_commands.h"
 #include "preload/launcher/reference.h"
 #include "preload/launcher/run.h"
+#include "preload/launcher/serve_commands.h"
 #include "preload/launcher/simulate.h"
 #include "preload/launcher/status.h"
 #include "preload/launcher/top.h"
@@ -168,6 +169,7 @@ int main(int argc, char** argv) {
   const pm::ProfileCommands profile(app);
 
   pm::ControlCommands control(app);
+  pm::ServeCommands service(app);
 
   try {
     const int own = count_own_arguments(argc, argv, *run);
@@ -178,6 +180,7 @@ int main(int argc, char** argv) {
   }
 
   if (const auto code = control.run()) return *code;
+  if (const auto code = service.run()) return *code;
   if (options->parsed()) return print(markdown ? pm::options_as_markdown() : pm::options_as_text());
   if (const auto code = profile.run()) return *code;
   if (topology->parsed()) return pm::print_topology(json);

@@ -77,7 +77,9 @@ std::vector<Preset> presets() {
 }
 
 const char* word_for(MetricKind kind) { return kind == MetricKind::counter ? "counter" : "gauge"; }
-const char* word_for(MetricUnit unit) { return unit == MetricUnit::bytes ? "bytes" : "count"; }
+const char* word_for(MetricUnit unit) {
+  return unit == MetricUnit::bytes ? "bytes" : unit == MetricUnit::ns ? "ns" : "count";
+}
 
 }  // namespace
 

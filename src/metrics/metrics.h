@@ -31,7 +31,7 @@ struct Snapshot {
 };
 
 enum class MetricKind : uint8_t { gauge, counter };
-enum class MetricUnit : uint8_t { count, bytes };
+enum class MetricUnit : uint8_t { count, bytes, ns };
 
 struct MetricInfo {
   char name[28];
@@ -70,6 +70,14 @@ void write_text(const Snapshot& snapshot, TextWriter& out);
 void write_json(const Snapshot& snapshot, TextWriter& out);
 // OpenMetrics 1.0, for Prometheus; ends with "# EOF".
 void write_openmetrics(const Snapshot& snapshot, TextWriter& out);
+
+// One process of several. `labels` stand in each of its samples: pid="12",program="redis", escaped already; or "".
+struct LabelledSnapshot {
+  const char* labels;
+  const Snapshot* snapshot;
+};
+// The same for several processes: each family once, with the samples of all of them. Neither "# EOF" nor a flush.
+void write_openmetrics_families(const LabelledSnapshot* of, size_t count, TextWriter& out);
 
 }  // namespace pm
 

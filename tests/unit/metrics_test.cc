@@ -126,9 +126,9 @@ TEST_CASE("OpenMetrics keeps the rules of the format") {
         CHECK(family.find("_total") == std::string::npos);
       } else if (second == "UNIT") {
         CHECK(name == family);
-        CHECK(third == "bytes");
+        CHECK((third == "bytes" || third == "seconds"));
         CHECK(rest.empty());
-        CHECK(family.substr(family.size() - 6) == "_bytes");
+        CHECK(family.substr(family.size() - third.size() - 1) == "_" + third);
       } else {
         CHECK(second == "HELP");
         CHECK(name == family);
@@ -137,7 +137,7 @@ TEST_CASE("OpenMetrics keeps the rules of the format") {
       }
     } else {
       CHECK(words.eof());
-      CHECK(second.find_first_not_of("0123456789") == std::string::npos);
+      CHECK(second.find_first_not_of("0123456789") == (second.find('.')));
       const size_t brace = first.find('{');
       CHECK(first.substr(0, brace) == family + suffix.at(kind));
       if (brace != std::string::npos) {
@@ -159,6 +159,53 @@ TEST_CASE("OpenMetrics keeps the rules of the format") {
   CHECK(samples.count("poolmalloc_class_hits_total{class=\"16\"}") == 1);
   CHECK(text.find("\npoolmalloc_committed_bytes 18446744073709551615\n") != std::string::npos);
   CHECK(text.find("\n# UNIT poolmalloc_decommitted_bytes bytes\n") != std::string::npos);
+}
+
+TEST_CASE("OpenMetrics has seconds where the table has nanoseconds") {
+  const auto snapshot = example();
+  snapshot->worker_cpu_ns = 12'000'000'345;
+  snapshot->refault_price_ns = 90'100;
+  const std::string text = written(pm::write_openmetrics, *snapshot);
+  CHECK(text.find("\n# TYPE poolmalloc_worker_cpu_seconds counter\n"
+                  "# UNIT poolmalloc_worker_cpu_seconds seconds\n"
+                  "# HELP poolmalloc_worker_cpu_seconds ") != std::string::npos);
+  CHECK(text.find("\npoolmalloc_worker_cpu_seconds_total 12.000000345\n") != std::string::npos);
+  CHECK(text.find("\npoolmalloc_refault_price_seconds 0.000090100\n") != std::string::npos);
+  CHECK(text.find("_ns") == std::string::npos);
+}
+
+TEST_CASE("OpenMetrics of several processes names each family once") {
+  const auto first = example();
+  const auto second = example();
+  second->live_bytes = 77;
+  const pm::LabelledSnapshot both[] = {{R"(pid="1",program="a")", first.get()},
+                                       {R"(pid="2",program="b")", second.get()}};
+  std::string text;
+  char buffer[100];
+  TextWriter out(buffer, append, &text);
+  pm::write_openmetrics_families(both, 2, out);
+  out.flush();
+  std::set<std::string> families;
+  std::set<std::string> samples;
+  for (const std::string& line : lines_of(text)) {
+    INFO(line);
+    if (line.rfind("# TYPE ", 0) == 0) {
+      CHECK(families.insert(line).second);
+    } else if (line.front() != '#') {
+      CHECK(samples.insert(line.substr(0, line.rfind(' '))).second);
+    }
+  }
+  CHECK(families.size() == 2 + std::size(kMetricInfo) + std::size(kClassMetricInfo));
+  CHECK(samples.size() == 2 * (2 + std::size(kMetricInfo) + 2 * std::size(kClassMetricInfo)));
+  CHECK(samples.count(R"(poolmalloc_mode_info{pid="1",program="a",mode="rseq"})") == 1);
+  CHECK(samples.count(R"(poolmalloc_class_live_objects{pid="2",program="b",class="16"})") == 1);
+  CHECK(text.find("\npoolmalloc_live_bytes{pid=\"2\",program=\"b\"} 77\n") != std::string::npos);
+  CHECK(text.find("# EOF") == std::string::npos);
+
+  text.clear();
+  pm::write_openmetrics_families(nullptr, 0, out);
+  out.flush();
+  for (const std::string& line : lines_of(text)) CHECK(line.front() == '#');
 }
 
 TEST_CASE("the text report is for people") {
