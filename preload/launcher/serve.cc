@@ -84,7 +84,7 @@ class Site {
     const std::optional<pid_t> pid = pid_in(text);
     if (!pid) return {400, kJsonType, error_json("that is not the number of a process")};
     const SurveyedProcess* const found = surveyor_.find(*pid);
-    if (found == nullptr) return {404, kJsonType, error_json("that process is not among those served here")};
+    if (found == nullptr) return {404, kJsonType, error_json("no process of that number is served here")};
     if (found->page == nullptr) return {404, kJsonType, error_json(found->target.complaint)};
     return {200, kJsonType, process_json(*found)};
   }

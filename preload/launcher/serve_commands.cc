@@ -17,7 +17,7 @@ ServeCommands::ServeCommands(CLI::App& app) {
       ->capture_default_str();
   serve_->add_option("--pid", request_.survey.pids, "This process alone; may be given several times")
       ->type_name("PID")
-      ->check(CLI::Range(1, INT_MAX));
+      ->check(CLI::Range(1, INT_MAX).description(""));
   serve_->add_option("--program", request_.survey.programs, "Programs of this name alone; a pattern such as 'redis*'")
       ->type_name("NAME");
   serve_->add_option("--max-processes", request_.survey.max_processes, "The oldest so many at most")

@@ -182,14 +182,9 @@ const SurveyedProcess* Surveyor::find(pid_t pid) {
     if (process.target.pid == pid) return &process;
   }
   Target target = open_target(pid);
-  if (!is_asked_for(target)) return nullptr;
-  other_ = {};
-  if (is_ours(target.state)) {
-    other_ = describe(std::move(target));
-    other_.page = read_now(other_.target);
-  } else {
-    other_.target = std::move(target);
-  }
+  if (!is_ours(target.state) || !is_asked_for(target)) return nullptr;
+  other_ = describe(std::move(target));
+  other_.page = read_now(other_.target);
   return &other_;
 }
 

@@ -43,7 +43,9 @@ class Surveyor {
   explicit Surveyor(SurveyRequest request) : request_(std::move(request)) {}
   // Valid until the next call.
   const Survey& look();
-  // One process, present in the survey or not: why it cannot be read is in its complaint. Null if it was not asked for.
+  // One process on poolmalloc, also one that has just begun or was left out: why it cannot be read is in its complaint.
+  // Null if it was not asked for, and for all others: what else runs on the machine is not for whoever reaches the
+  // port.
   const SurveyedProcess* find(pid_t pid);
 
  private:

@@ -177,7 +177,7 @@ def choices_and_ends(process, redis):
         programs = {p["program"] for p in one.json("/api/processes")["processes"]}
         expect(programs <= {"redis-server"} and (not redis or programs), f"{programs}")
         answer = one.get(f"/api/process/{process.pid}")
-        expect(answer[0] == 404 and "not among those served" in answer[2], answer[2])
+        expect(answer[0] == 404 and "no process of that number" in answer[2], answer[2])
         one.process.send_signal(signal.SIGINT)
         expect(one.process.wait(timeout=20) == 0 and one.process.stderr.read() == b"", "SIGINT")
     with server(TOOL, "--max-processes", "1", listen="0.0.0.0:0") as one:
@@ -186,8 +186,8 @@ def choices_and_ends(process, redis):
         one.address = f"127.0.0.1:{port}"
         expect(len(one.json("/api/processes")["processes"]) == 1, "more than one process")
         expect(not redis or one.json("/api/processes")["left_out"] >= 1, "nothing was left out")
-        for path, status, part in ((f"/api/process/{os.getpid()}", 404, "does not run on poolmalloc"),
-                                   ("/api/process/4194399", 404, "no process"), ("/api/process/x", 400, "number"),
+        for path, status, part in ((f"/api/process/{os.getpid()}", 404, "no process of that number"),
+                                   ("/api/process/4194399", 404, "no process of that number"), ("/api/process/x", 400, "number"),
                                    ("/nothing", 404, "/api/processes")):
             answer = one.get(path)
             expect(answer[0] == status and part in answer[2], f"{path}: {answer[0]} {answer[2]}")
