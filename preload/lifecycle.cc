@@ -49,12 +49,14 @@ __attribute__((constructor(101))) void on_load() {
   pm::load_options();
   if (pm::options().verbose || !(pm::options().stats == "0")) pm::start_heap();
   pm::prepare_report();
+  pm::start_profile();
   if (may_have_threads()) handle_fork();
 }
 
 // Nothing is torn down: static destructors and detached threads may free after this.
 __attribute__((destructor)) void on_exit() {
   pm::report_at_exit();
+  pm::write_profile_at_exit();
   pm::check_at_exit();
 }
 

@@ -48,8 +48,10 @@ void* aligned(size_t alignment, size_t size) {
 PM_ABI void* malloc(size_t size) {
   if (PM_LIKELY(size < pm::heap_view.small_limit)) {
     const pm::ClassId id = pm::class_of(size);
-    void* p;
-    if (PM_LIKELY(pm::magazine_pop(id, p))) return p;
+    pm::Popped popped;
+    const pm::Pop pop = pm::magazine_pop(id, popped);
+    if (PM_LIKELY(pop == pm::Pop::done)) return popped.object;
+    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(id, popped);
     return refill_or_errno(id);
   }
   return allocate_or_errno(size);

@@ -81,16 +81,22 @@ PM_COLD void* insist_nothrow(size_t size, size_t alignment) {
 
 PM_HOT void* make(size_t size) {
   if (PM_LIKELY(size < pm::heap_view.small_limit)) {
-    void* p;
-    if (PM_LIKELY(pm::magazine_pop(pm::class_of(size), p))) return p;
+    const pm::ClassId id = pm::class_of(size);
+    pm::Popped popped;
+    const pm::Pop pop = pm::magazine_pop(id, popped);
+    if (PM_LIKELY(pop == pm::Pop::done)) return popped.object;
+    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(id, popped);
   }
   return insist(size, 1);
 }
 
 PM_HOT void* make_nothrow(size_t size) {
   if (PM_LIKELY(size < pm::heap_view.small_limit)) {
-    void* p;
-    if (PM_LIKELY(pm::magazine_pop(pm::class_of(size), p))) return p;
+    const pm::ClassId id = pm::class_of(size);
+    pm::Popped popped;
+    const pm::Pop pop = pm::magazine_pop(id, popped);
+    if (PM_LIKELY(pop == pm::Pop::done)) return popped.object;
+    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(id, popped);
   }
   return insist_nothrow(size, 1);
 }

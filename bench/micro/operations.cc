@@ -58,11 +58,16 @@ void run_page_map(uint64_t times) {
   for (uint64_t i = 0; i < times; ++i) keep(class_at(static_cast<char*>(objects[0]) + (i & 63)));
 }
 
+void* pop(ClassId id) {
+  Popped popped;
+  check(magazine_pop(id, popped) == Pop::done, "the magazine is empty");
+  return popped.object;
+}
+
 void run_pop_push(uint64_t times) {
   const ClassId id = small_class();
   for (uint64_t i = 0; i < times; ++i) {
-    void* object;
-    check(magazine_pop(id, object), "the magazine is empty");
+    void* const object = pop(id);
     keep(object);
     check(magazine_push(id, object) == Push::done, "the magazine is full");
   }
@@ -156,10 +161,8 @@ void prepare_full() {
 void run_flush(uint64_t times) {
   const ClassId id = small_class();
   for (uint64_t i = 0; i < times; ++i) {
-    void* object;
-    check(magazine_pop(id, object), "the magazine is empty");
-    void* other;
-    check(magazine_pop(id, other), "the magazine is empty");
+    void* object = pop(id);
+    void* const other = pop(id);
     check(magazine_push(id, object) == Push::done, "no room");
     check(magazine_push(id, other) == Push::done, "no room");
     check(slab_allocate(id, &object, 1) == 1 && magazine_overflow(id, object) == Overflow::done, "no flush");

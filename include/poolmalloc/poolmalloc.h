@@ -58,6 +58,29 @@ int pm_option_get(const char* name, char* buffer, size_t size, int* is_default);
  *   ENOSYS   the C library's allocator serves this process (see pm_mode) */
 int pm_option_set(const char* name, const char* value);
 
+/* ---- Heap profiles: which code holds the memory ----
+ *
+ * A profile samples allocations by bytes: each byte that is handed out has the same chance, one in `period_bytes`, to
+ * make its object a sample, so an object of n bytes is one with the probability 1 - exp(-n / period_bytes), and counts
+ * of samples divided by it are unbiased. Of each sample the stack is kept, and whether it was freed. At 524288, the
+ * usual period, a server does not notice; 1 samples every allocation. Objects of file heaps are not sampled.
+ *
+ * All three are thread-safe, but not for signal handlers. A forked child goes on with a copy of the profile. */
+
+/* Begins a profile; what an earlier one counted is dropped. Returns 0, or -1 with errno set: EINVAL for 0 or more than
+ * 2^40, EALREADY while a profile is taken, ENOMEM if its tables (POOLMALLOC_PROFILE_BYTES) do not fit, ENOTSUP if the C
+ * library's allocator serves this process (see pm_mode). */
+int pm_profile_start(size_t period_bytes);
+
+/* Takes no more samples. Frees are still followed, so that pm_profile_dump tells what lives of those taken. Returns 0,
+ * or -1 with errno ESRCH: no profile is taken. */
+int pm_profile_stop(void);
+
+/* Writes the profile that is taken, or was taken last, to the file descriptor, as text that the poolmalloc command
+ * reads (`poolmalloc prof`). Allocates nothing. Returns 0, or -1 with errno set: ESRCH if there is none, EBUSY while
+ * another thread writes one, or what write(2) reported; what was written until then lacks its last line, "end". */
+int pm_profile_dump(int fd);
+
 /* ---- File heaps: objects in a file, for data that should live on slower or shared memory ----
  *
  * A file heap hands out memory that is a shared mapping of one file: on a disk, on tmpfs (/dev/shm), or on a DAX file

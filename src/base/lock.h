@@ -21,6 +21,7 @@ enum class LockRank : uint8_t {
   options,
   layout,
   magazine,
+  profile,
   file_heap,
   shard0,
   shard1,

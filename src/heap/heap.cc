@@ -9,6 +9,7 @@
 #include "os/process.h"
 #include "page/exposure.h"
 #include "page/page.h"
+#include "profile/profile.h"
 #include "slab/slab.h"
 
 namespace pm {
@@ -46,8 +47,28 @@ void* try_after_trim(Attempt attempt) {
 }
 
 void* allocate_small(ClassId id) {
-  void* p;
-  return magazine_pop(id, p) ? p : allocate_after_miss(id);
+  Popped popped;
+  const Pop pop = magazine_pop(id, popped);
+  if (PM_UNLIKELY(pop == Pop::sampled)) return allocate_sampled(id, popped);
+  return pop == Pop::done ? popped.object : allocate_after_miss(id);
+}
+
+// An object for an allocation that is to be sampled; nullptr if that cannot be.
+void* take_sampled(ClassId id) {
+  const Charge charge;
+  void* const p = profile_allocate(id);
+  if (p == nullptr || PM_LIKELY(charge.is_admitted(size_class(id).size))) return p;
+  profile_free(p);
+  return nullptr;
+}
+
+// What no magazine serves draws for itself.
+PM_COLD void* draw_sampled(ClassId id) {
+  const SamplingTable* const table = sampling_table();
+  if (table == nullptr || !draw_object(*table, id)) return nullptr;
+  void* const p = take_sampled(id);
+  if (p != nullptr) count_direct_allocation(id);
+  return p;
 }
 
 // Double frees that no check saw at once: the object lay in another CPU's magazine or in the depot. They come out when
@@ -87,10 +108,34 @@ void* allocate_large_within_limits(size_t size, size_t alignment, bool zero) {
     page_trim(size);  // free is not enough: it must not stay exposed
     return nullptr;
   }
+  if (PM_UNLIKELY(is_sampling()) && p != nullptr) profile_large(p, large_size(p));
   return p;
 }
 
+// An address in the slots of sampled objects.
+void deallocate_sampled(void* p, const void* caller) {
+  using What = SampledPlace::What;
+  const SampledPlace place = profile_free(p);
+  switch (place.what) {
+    case What::object: return;
+    case What::freed: return report_double_free(p, place.size, caller);
+    case What::inside:
+    case What::nothing: return report_inside(p, place.object, place.size, caller);
+  }
+}
+
+size_t checked_sampled_size(const void* p, const char* call, const void* caller) {
+  const SampledPlace place = profile_find(p);
+  if (place.what == SampledPlace::What::object) return place.size;
+  report_use_of_freed(call, p, place.size, caller);
+  return 0;
+}
+
 void deallocate_large(void* p, const void* caller) {
+  if (PM_UNLIKELY(maybe_sampled(p))) {
+    if (sampled_at(p) == Sampled::slots) return deallocate_sampled(p, caller);
+    profile_forget(p);
+  }
   if (FileHeap* const heap = FileHeap::of(p); PM_UNLIKELY(heap != nullptr)) return heap->deallocate(p, caller);
   if (PM_UNLIKELY(is_abandoned(p))) return report_file_memory("free", p, true, caller);
   void* start = nullptr;
@@ -107,6 +152,7 @@ void deallocate_large(void* p, const void* caller) {
 // The slower half of checked_size: not an object of a small class, or one that was freed a moment ago.
 PM_COLD size_t checked_size_slowly(const void* p, ClassId id, const char* call, const void* caller) {
   if (id == kNoClass) {
+    if (is_in_slots(p)) return checked_sampled_size(p, call, caller);
     if (FileHeap* const heap = FileHeap::of(p); heap != nullptr) return heap->usable_size(p, call, caller);
     void* start = nullptr;
     if (is_abandoned(p)) {
@@ -146,6 +192,20 @@ void* reallocate_by_copy(void* p, size_t old_size, size_t size, const void* call
   return moved;
 }
 
+void* reallocate_small(void* p, size_t old_size, size_t size, const void* caller) {
+  // Stays where it is unless it grew out of its class or would waste half of it.
+  if (size <= old_size && size >= old_size / 2) return p;
+  void* const moved = reallocate_by_copy(p, old_size, size, caller);
+  // A shrink must not fail for want of memory.
+  return moved == nullptr && size <= old_size ? p : moved;
+}
+
+// To the profile, an object of another size is another object.
+void sample_anew(void* p) {
+  if (maybe_sampled(p)) profile_forget(p);
+  if (PM_UNLIKELY(is_sampling())) profile_large(p, large_size(p));
+}
+
 void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller) {
   if (FileHeap* const heap = FileHeap::of(p); PM_UNLIKELY(heap != nullptr)) {
     long error = 0;
@@ -154,13 +214,19 @@ void* reallocate_large(void* p, size_t old_size, size_t size, const void* caller
   if (size > kMaxClassSize) {
     const Charge charge;
     if (resize_large(p, size)) {
-      if (charge.is_admitted(size)) return p;
+      if (charge.is_admitted(size)) {
+        sample_anew(p);
+        return p;
+      }
       resize_large(p, old_size);
       return nullptr;
     }
+    // It is as good as freed: where it stays after all, for want of memory, it lives on without its sample.
+    if (maybe_sampled(p)) profile_forget(p);
     void* const moved = move_large(p, size);
     if (moved != nullptr) {
       charge.is_admitted(size);  // its old place is free, and has made room already
+      if (PM_UNLIKELY(is_sampling())) profile_large(moved, large_size(moved));
       return moved;
     }
   }
@@ -184,7 +250,19 @@ void deallocate(void* p, const void* caller) {
   if (PM_UNLIKELY(!deallocate_fast(p))) deallocate_cold(p, caller);
 }
 
+void* allocate_sampled(ClassId id, Popped popped) {
+  magazine_was_sampled(id, popped);
+  void* const p = take_sampled(id);
+  if (p == nullptr) return popped.object;
+  magazine_put_back(id, popped.object);
+  return p;
+}
+
 void* allocate_after_miss(ClassId id) {
+  if (PM_UNLIKELY(is_sampling())) {
+    void* const sampled = draw_sampled(id);
+    if (sampled != nullptr) return sampled;
+  }
   const Charge charge;
   void* p = magazine_refill(id);
   if (PM_UNLIKELY(p == nullptr)) {
@@ -222,6 +300,11 @@ void deallocate_sized_cold(void* p, size_t size, const void* caller) {
   if (p != nullptr && region.contains(p)) {
     const ClassId id = class_at(p);
     if (id != kNoClass && size > size_class(id).size) return report_sized(p, size, size_class(id).size, caller);
+    if (id == kNoClass && is_in_slots(p)) {
+      const SampledPlace place = profile_find(p);
+      const bool sound = place.what != SampledPlace::What::object || size <= place.size;
+      return sound ? deallocate_sampled(p, caller) : report_sized(p, size, place.size, caller);
+    }
     if (FileHeap* const heap = id == kNoClass ? FileHeap::of(p) : nullptr; heap != nullptr) {
       size_t class_size = 0;
       const size_t usable = heap->find_size(p, class_size);
@@ -241,12 +324,8 @@ void* reallocate(void* p, size_t size, const void* caller) {
   if (!region.contains(p)) return reallocate_foreign(p, size, caller);
   const size_t old_size = checked_size(p, "realloc", caller);
   if (old_size == 0) return nullptr;
-  if (class_at(p) == kNoClass) return reallocate_large(p, old_size, size, caller);
-  // Stays where it is unless it grew out of its class or would waste half of it.
-  if (size <= old_size && size >= old_size / 2) return p;
-  void* const moved = reallocate_by_copy(p, old_size, size, caller);
-  // A shrink must not fail for want of memory.
-  return moved == nullptr && size <= old_size ? p : moved;
+  if (class_at(p) != kNoClass || is_in_slots(p)) return reallocate_small(p, old_size, size, caller);
+  return reallocate_large(p, old_size, size, caller);
 }
 
 void* allocate_aligned(size_t alignment, size_t size) {

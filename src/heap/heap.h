@@ -30,6 +30,8 @@ extern PM_SHARED HeapView heap_view;
 // `caller` is an address in the code that called malloc or free, for the one line that reports a misuse.
 PM_COLD void* allocate_cold(size_t size);
 PM_COLD void* allocate_after_miss(ClassId id);
+// The allocation that popped this object is to be sampled: another object, which the profile knows, or this one.
+PM_COLD void* allocate_sampled(ClassId id, Popped popped);
 PM_COLD void deallocate_cold(void* p, const void* caller);
 PM_COLD void deallocate_sized_cold(void* p, size_t size, const void* caller);
 
@@ -46,8 +48,10 @@ size_t usable_size(const void* p, const void* caller);
 PM_HOT void* allocate_inline(size_t size) {
   if (PM_LIKELY(size < heap_view.small_limit)) {
     const ClassId id = class_of(size);
-    void* p;
-    if (PM_LIKELY(magazine_pop(id, p))) return p;
+    Popped popped;
+    const Pop pop = magazine_pop(id, popped);
+    if (PM_LIKELY(pop == Pop::done)) return popped.object;
+    if (PM_UNLIKELY(pop == Pop::sampled)) return allocate_sampled(id, popped);
     return allocate_after_miss(id);
   }
   return allocate_cold(size);

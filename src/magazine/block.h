@@ -6,7 +6,8 @@
 //
 //   slot 0                  always zero
 //   words[class]            low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the
-//   start limits[class].end       index of the last slot that a push may fill limits[class].divisor   the class's
+//                           start, or armed: see arming.h
+//   limits[class].end       index of the last slot that a push may fill limits[class].divisor   the class's
 //   multiplier for the test of interior pointers (slab/size_class.h); 0 sends every
 //                           free to the cold path, UINT32_MAX lets every offset pass
 //   slots[begin]            always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
@@ -58,6 +59,14 @@ struct MagazineLimits {
   uint32_t divisor;
 };
 
+// How the word's pop count is to be read; see arming.h.
+struct MagazineArming {
+  std::atomic<uint64_t> base;     // pops = base + the word's count, modulo 2^48
+  std::atomic<uint64_t> next;     // while version is odd: what base becomes once the word is armed
+  std::atomic<uint32_t> version;  // odd while base and word may not agree
+  uint32_t unused;
+};
+
 struct CpuBlock {
   uint64_t zero;
   uint64_t padding[7];
@@ -66,13 +75,19 @@ struct CpuBlock {
   std::atomic<uint32_t> next_slot;       // first slot of the block not given to any magazine; layout lock to write
   std::atomic<uint32_t> capacity_bytes;  // of all magazines: capacity times size; layout lock to write
   uint32_t shrink_hand;                  // class the shrinker looks at next; layout lock
-  uint32_t reserved[13];
+  std::atomic<uint32_t> marked;          // some magazine waits to be armed; see arming.h
+  uint32_t reserved[12];
   MagazineTally tallies[kMaxClasses];
 };
 
 inline constexpr uint32_t kFirstSlot = sizeof(CpuBlock) / sizeof(void*);
 inline constexpr uint32_t kSlotCount = kBlockStride / sizeof(void*);
 static_assert(kSlotCount <= kTopMask + 1, "slots are named by 16 bits");
+// The block's last page holds the arming of each class, and the last slot of all, the one that is always zero.
+// Untouched unless the process is profiled.
+inline constexpr uint32_t kArmingsOffset = kBlockStride - 4 * kKiB;
+inline constexpr uint32_t kArraysEnd = kArmingsOffset / sizeof(void*);  // slots below it belong to magazines
+static_assert(kMaxClasses * sizeof(MagazineArming) <= 4 * kKiB - sizeof(void*));
 static_assert(sizeof(CpuBlock) % 64 == 0);
 
 // Offsets that the assembly spells out.
@@ -85,8 +100,22 @@ inline uint64_t begin_offset(ClassId id) {
   return offsetof(CpuBlock, tallies) + id * sizeof(MagazineTally) + offsetof(MagazineTally, begin);
 }
 
+// What became of a pop. sampled: the object is there, and its allocation is to be sampled (arming.h).
+enum class Pop : uint8_t { done, empty, sampled };
+struct Popped {
+  void* object;
+  CpuBlock* block;  // of a sampled one: where it came from
+};
+
 // What became of a push. suspect: p seems to lie in the magazine already, or to be no object's start.
 enum class Push : uint8_t { done, full, suspect };
+
+inline MagazineArming& arming_of(CpuBlock& block, unsigned id) {
+  return reinterpret_cast<MagazineArming*>(reinterpret_cast<char*>(&block) + kArmingsOffset)[id];
+}
+inline const MagazineArming& arming_of(const CpuBlock& block, unsigned id) {
+  return arming_of(const_cast<CpuBlock&>(block), id);
+}
 
 inline std::atomic<void*>* slots_of(CpuBlock& block) { return reinterpret_cast<std::atomic<void*>*>(&block); }
 

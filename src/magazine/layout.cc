@@ -1,7 +1,11 @@
 #include "magazine/layout.h"
 
+#include <type_traits>
+
 #include "base/check.h"
+#include "magazine/arming.h"
 #include "magazine/rejected.h"
+#include "magazine/sampling.h"
 
 namespace pm {
 
@@ -22,6 +26,16 @@ uint32_t next_capacity(uint32_t now, const SizeClass& c) {
   return wanted < c.magazine_max ? wanted : c.magazine_max;
 }
 
+// Whether the hot path pops from these blocks, so that their words are to be armed.
+template <typename Access>
+bool is_hot() {
+#if PM_HAS_RSEQ
+  return std::is_same_v<Access, RseqAccess> && hot_blocks == magazine_blocks;
+#else
+  return false;
+#endif
+}
+
 // Publishes a closed magazine with `count` objects at its new place; see the states in layout.h.
 template <typename Access>
 void open_magazine(uint32_t cpu, ClassId id, uint32_t begin, uint32_t capacity, uint32_t count) {
@@ -30,6 +44,7 @@ void open_magazine(uint32_t cpu, ClassId id, uint32_t begin, uint32_t capacity, 
   block.tallies[id].capacity = static_cast<uint16_t>(capacity);
   block.tallies[id].room = static_cast<uint16_t>(capacity);
   block.limits[id].divisor = magazine_checks ? class_table->divisor[id] : UINT32_MAX;
+  if (PM_UNLIKELY(sampling_table() != nullptr) && is_hot<Access>()) arm_closed(block, id, false);
   const uint64_t word = block.words[id].load(std::memory_order_relaxed);
   Access::open(cpu, id, with_top(word, begin + count), static_cast<uint16_t>(begin + capacity));
 }
@@ -80,7 +95,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
   const uint32_t old_end = old_begin + tally.capacity;
   uint32_t place = block.next_slot.load(std::memory_order_relaxed);
   if (place == 0) place = kFirstSlot;
-  if (place + capacity + 1 >= kSlotCount || !Access::set_end(cpu, id, 0)) return false;
+  if (place + capacity + 1 >= kArraysEnd || !Access::set_end(cpu, id, 0)) return false;
   std::atomic<void*>* const slots = slots_of(block);
   auto* const array = reinterpret_cast<void**>(slots + place + 1);
   uint32_t count = 0;
@@ -176,11 +191,12 @@ void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
 //   2. old = exchange(word, top = 0) for every class. Pops that start now read slot 0: null.
 //   3. the fence: every sequence that ran has committed or starts over.
 //   4. One pop may have been under way in 2, past its look at the slot. Its commit adds 0xffff to the word:
-//        after the exchange, to ours: top is 0xffff now. It took the topmost object of `old`; the rest is ours.
+//        after the exchange, to ours: top is 0xffff now, and the pop is not counted. It took the topmost object of
+//        `old`; the rest is ours.
 //        around the exchange (read before, written after): top is old's less one. Ours is lost: again from 2.
 //      No commit: top is still 0, and all objects of `old` are ours.
 //      (Slot 0xffff belongs to no magazine and is null, as slot 0 is, so meanwhile other pops find nothing.)
-bool drain_rseq(uint32_t cpu) {
+bool drain_rseq(uint32_t cpu, bool arm) {
   CpuBlock& block = RseqAccess::block(cpu);
   uint16_t ends[kMaxClasses];
   uint64_t taken[kMaxClasses];
@@ -217,11 +233,17 @@ bool drain_rseq(uint32_t cpu) {
       pending[c] = false;
       --left;
       empty_closed(block, static_cast<ClassId>(c), top_of(taken[c]) - (popped ? 1 : 0));
-      block.words[c].store(with_top(word, block.tallies[c].begin), std::memory_order_release);
+      const uint64_t counted = word + (popped ? uint64_t{1} << kPopsShift : 0);
+      if (counted < word) drop_samples();  // it would have carried
+      block.words[c].store(with_top(counted, block.tallies[c].begin), std::memory_order_release);
     }
   }
+  // All are closed and empty: the words are ours.
+  const bool armable = reached && is_hot<RseqAccess>() && (arm || sampling_table() != nullptr);
   for (unsigned c = 1; c < class_table->count; ++c) {
-    if (block.tallies[c].begin != 0) block.limits[c].end.store(ends[c], std::memory_order_release);
+    if (block.tallies[c].begin == 0) continue;
+    if (PM_UNLIKELY(armable)) arm_closed(block, static_cast<ClassId>(c), arm);
+    block.limits[c].end.store(ends[c], std::memory_order_release);
   }
   return reached;
 }
@@ -230,7 +252,7 @@ bool drain_rseq(uint32_t cpu) {
 }  // namespace
 
 template <>
-bool drain_cpu<LockedAccess>(uint32_t cpu) {
+bool drain_cpu<LockedAccess>(uint32_t cpu, bool) {
   drain_locked(cpu);
   layout_counters.drains.fetch_add(1, std::memory_order_relaxed);
   return true;
@@ -240,9 +262,9 @@ template void grow_magazine<LockedAccess>(uint32_t cpu, ClassId id);
 
 #if PM_HAS_RSEQ
 template <>
-bool drain_cpu<RseqAccess>(uint32_t cpu) {
+bool drain_cpu<RseqAccess>(uint32_t cpu, bool arm) {
   const LockGuard guard(layout_lock);
-  const bool done = drain_rseq(cpu);
+  const bool done = drain_rseq(cpu, arm);
   if (done) layout_counters.drains.fetch_add(1, std::memory_order_relaxed);
   return done;
 }

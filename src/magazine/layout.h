@@ -36,8 +36,8 @@ template <typename Access>
 void grow_magazine(uint32_t cpu, ClassId id);
 
 // Moves every object of the CPU's magazines to the slabs, from any thread. Returns false if another CPU's magazines
-// cannot be reached (no membarrier).
+// cannot be reached (no membarrier). `arm`: arms them anew, or disarms them, by whether sampling is on.
 template <typename Access>
-bool drain_cpu(uint32_t cpu);
+bool drain_cpu(uint32_t cpu, bool arm = false);
 
 }  // namespace pm

@@ -1,9 +1,11 @@
 #include "magazine/magazine.h"
 
 #include "base/check.h"
+#include "magazine/arming.h"
 #include "magazine/depot.h"
 #include "magazine/layout.h"
 #include "magazine/rejected.h"
+#include "magazine/sampling.h"
 #include "os/memory.h"
 #include "page/nodes.h"
 
@@ -28,6 +30,7 @@ MagazineMode mode = MagazineMode::locked;
 bool uses_mm_cid = false;
 size_t rseq_bytes = 0;
 size_t locked_bytes = 0;
+bool sampled_ever = false;  // layout lock
 
 // Relaxed counters of cold events, spread by CPU so that many CPUs do not share a line.
 struct alignas(kCacheLine) Events {
@@ -100,6 +103,7 @@ size_t fetch(ClassId id, void** out, size_t wanted) {
 template <typename Access>
 void* refill(ClassId id) {
   const uint32_t cpu = Access::cpu();
+  if (PM_UNLIKELY(is_marked(Access::block(cpu)))) arm_marked(Access::block(cpu));
   MagazineTally& tally = Access::block(cpu).tallies[id];
   tally.misses.fetch_add(1, std::memory_order_relaxed);
   if (uses_mm_cid) {  // the hot path did not look here
@@ -131,6 +135,7 @@ void* refill(ClassId id) {
 template <typename Access>
 void overflow(ClassId id, void* p) {
   const uint32_t cpu = Access::cpu();
+  if (PM_UNLIKELY(is_marked(Access::block(cpu)))) arm_marked(Access::block(cpu));
   MagazineTally& tally = Access::block(cpu).tallies[id];
   tally.overflows.fetch_add(1, std::memory_order_relaxed);
   // A suspect that was none, or a call by concurrency id: there may well be room.
@@ -266,6 +271,34 @@ bool magazine_holds_on_top(ClassId id, const void* p) {
   return false;
 }
 
+void magazine_sample(uint64_t period, uint64_t generation) {
+  {
+    const LockGuard guard(layout_lock);
+    switch_sampling(period, generation);
+    sampled_ever = true;
+  }
+#if PM_HAS_RSEQ
+  // By concurrency id the hot path pops nothing: every allocation draws for itself, as in the locked mode.
+  if (hot_blocks != magazine_blocks) return;
+  for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) {
+    if (!drain_cpu<RseqAccess>(cpu, true)) RseqAccess::block(cpu).marked.store(1, std::memory_order_relaxed);
+  }
+#endif
+}
+
+void magazine_was_sampled(ClassId id, Popped out) { arm_again(*out.block, id); }
+
+void magazine_put_back(ClassId id, void* p) {
+#if PM_HAS_RSEQ
+  const uint32_t cpu = RseqAccess::cpu();
+  if (cpu < magazine_cpus && RseqAccess::push_batch(cpu, id, &p, 1) == 1) {
+    RseqAccess::block(cpu).tallies[id].refilled.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+#endif
+  put_away(id, &p, 1);
+}
+
 bool magazine_drain_all() {
   if (inside_lock()) return false;
   bool all = true;
@@ -335,7 +368,7 @@ void add_magazine(const CpuBlock& block, unsigned id, MagazineClassStatistics& r
   const uint64_t word = block.words[id].load(std::memory_order_relaxed);
   const uint64_t top = word & kTopMask;
   const uint64_t held = top > begin && top != kTopMask ? top - begin : 0;
-  const uint64_t pops = word >> kPopsShift;
+  const uint64_t pops = pops_of(block, static_cast<ClassId>(id));
   const uint64_t refilled = tally.refilled.load(std::memory_order_relaxed);
   const uint64_t flushed = tally.flushed.load(std::memory_order_relaxed);
   row.magazine_objects += held;
@@ -417,6 +450,10 @@ void magazine_after_fork_parent() {
 void magazine_after_fork_child(bool interrupted) {
   for (uint32_t i = 0; i < locked_block_count; ++i) block_locks[i].lock.reset_in_child(interrupted);
   layout_lock.reset_in_child(interrupted);
+  if (!sampled_ever) return;
+  each_block([](CpuBlock& block) {
+    if (block.next_slot.load(std::memory_order_relaxed) != 0) finish_arming_in_child(block);
+  });
 }
 
 }  // namespace pm

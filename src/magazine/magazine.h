@@ -30,14 +30,15 @@ void magazine_resize(uint64_t magazine_bytes, uint64_t depot_bytes);
 MagazineMode magazine_mode();
 bool magazine_uses_mm_cid();
 
-// An object of the class into `out`; false if the magazine is empty, or not reachable this way.
-PM_HOT bool magazine_pop(ClassId id, void*& out) {
+// An object of the class into `out`. Pop::empty: the magazine is empty, or not reachable this way. Pop::sampled: there
+// is one, and the caller calls magazine_was_sampled.
+PM_HOT Pop magazine_pop(ClassId id, Popped& out) {
 #if PM_HAS_RSEQ
   return rseq_pop(id, out);
 #else
   static_cast<void>(id);
   static_cast<void>(out);
-  return false;
+  return Pop::empty;
 #endif
 }
 
@@ -82,6 +83,15 @@ PM_COLD Overflow magazine_overflow(ClassId id, void* p);
 
 // Whether p is one of the objects freed last on this CPU, for certain.
 bool magazine_holds_on_top(ClassId id, const void* p);
+
+// Samples one allocation in `period` bytes from here on (sampling.h), or none (0): every magazine is emptied and armed,
+// or disarmed. `generation` names the profile that the samples are for. Magazines of CPUs that cannot be reached follow
+// when their CPU next takes a slow path. Not in a signal handler.
+void magazine_sample(uint64_t period, uint64_t generation);
+// After a pop that was sampled: sees to the next one of that magazine. Not where `out` was given back yet.
+PM_COLD void magazine_was_sampled(ClassId id, Popped out);
+// Puts a popped object back that was not handed out after all; its pop stays counted.
+void magazine_put_back(ClassId id, void* p);
 
 // Moves all magazines' and the depot's objects to the slabs. Returns false if some CPU could not be reached.
 bool magazine_drain_all();

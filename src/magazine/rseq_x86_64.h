@@ -98,11 +98,14 @@ static_assert(kBlockShift == 19);
 // pop(class):
 //   block = blocks[cpu]
 //   object = block.slots[top(block.words[class])]
-//   if object == null: return false             (the sentinel: empty or closed)
+//   if object == null: return empty             (the sentinel: empty or closed)
 //   commit block.words[class]: top - 1, pops + 1   (+ 0xffff)
-PM_HOT bool rseq_pop(ClassId id, void*& out) {
+//   if that carried out of the word: return sampled        (behind the sequence: flags are the thread's own)
+// What is returned of a sampled one goes through memory, because clang 14 knows no other outputs on such a path.
+PM_HOT Pop rseq_pop(ClassId id, Popped& out) {
   void* object;
-  uint64_t block, t;
+  void* sampled_object;
+  uint64_t block, t, sampled_block;
   const uint64_t c = id;
   asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
                     "  movzwl 64(%[block],%[c],8), %k[t]\n"
@@ -111,14 +114,26 @@ PM_HOT bool rseq_pop(ClassId id, void*& out) {
                     "  je %l[empty]\n"
                     "  addq $0xffff, 64(%[block],%[c],8)\n"
                     "2:\n"
-                    : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t)
+                    "  jc 8f\n"
+                    "  .pushsection .text.pm_sampled, \"ax\"\n"
+                    "8:\n"
+                    "  movq %[object], %[sampled_object]\n"
+                    "  movq %[block], %[sampled_block]\n"
+                    "  jmp %l[sampled]\n"
+                    "  .popsection\n"
+                    : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t), [sampled_object] "=m"(sampled_object),
+                      [sampled_block] "=m"(sampled_block)
                     : [c] "r"(c), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
                     : "memory", "cc" PM_INJECT_CLOBBERS
-                    : empty);
-  out = object;
-  return true;
+                    : empty, sampled);
+  out.object = object;
+  return Pop::done;
 empty:
-  return false;
+  return Pop::empty;
+sampled:
+  out.object = sampled_object;
+  out.block = reinterpret_cast<CpuBlock*>(sampled_block);
+  return Pop::sampled;
 }
 
 // push(class, p):
@@ -272,6 +287,29 @@ PM_HOT bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
       : elsewhere);
   return true;
 elsewhere:
+  return false;
+}
+
+// replace(cpu, class, expected, desired): if the magazine is open and its word is `expected`, commit the word: desired.
+// False otherwise, and on another CPU.
+PM_HOT bool rseq_replace(uint32_t want, ClassId id, uint64_t expected, uint64_t desired) {
+  uint64_t block, t;
+  const uint64_t c = id;
+  asm volatile goto(
+      PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[failed]")
+      "  cmpw $0, 1088(%[block],%[c],8)\n"
+      "  je %l[failed]\n"
+      "  cmpq %[expected], 64(%[block],%[c],8)\n"
+      "  jne %l[failed]\n" PM_INJECT
+      "  movq %[desired], 64(%[block],%[c],8)\n"
+      "2:\n"
+      : [block] "=&r"(block), [t] "=&r"(t)
+      : [c] "r"(c), [expected] "r"(expected), [desired] "r"(desired), [want] "m"(want),
+        [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
+      : "memory", "cc" PM_INJECT_CLOBBERS
+      : failed);
+  return true;
+failed:
   return false;
 }
 

@@ -191,6 +191,40 @@ uint64_t coarse_ns() {
   return static_cast<uint64_t>(now.tv_sec) * 1000000000U + static_cast<uint64_t>(now.tv_nsec);
 }
 
+uint64_t wall_clock_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000U + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t process_start_ns() {
+  // The 22nd field of stat, in hundredths of a second since the machine started. The second is a name in parentheses
+  // that may hold anything.
+  char text[1024];
+  const long length = read_small_file("/proc/self/stat", text, sizeof text);
+  if (length <= 0) return 0;
+  const char* p = strrchr(text, ')');
+  for (unsigned field = 2; p != nullptr && field < 22; ++field) {
+    p = strchr(p, ' ');
+    if (p != nullptr) ++p;
+  }
+  if (p == nullptr) return 0;
+  uint64_t ticks = 0;
+  for (; *p >= '0' && *p <= '9'; ++p) ticks = ticks * 10 + static_cast<uint64_t>(*p - '0');
+  timespec up{};
+  clock_gettime(CLOCK_BOOTTIME, &up);
+  const uint64_t since_boot = static_cast<uint64_t>(up.tv_sec) * 1000000000U + static_cast<uint64_t>(up.tv_nsec);
+  const uint64_t started = ticks * 10'000'000;
+  return started <= since_boot ? wall_clock_ns() - (since_boot - started) : 0;
+}
+
+long executable_path(char* buffer, size_t size) {
+  const long length =
+      raw_syscall(SYS_readlinkat, AT_FDCWD, argument("/proc/self/exe"), argument(buffer), static_cast<long>(size - 1));
+  buffer[failed(length) ? 0 : length] = 0;
+  return length;
+}
+
 uint64_t process_resident_bytes() {
   char text[128];
   if (read_small_file("/proc/self/statm", text, sizeof text) <= 0) return 0;

@@ -22,7 +22,11 @@ uint64_t process_generation();
 void yield_thread();
 void sleep_ns(uint64_t nanoseconds);
 uint64_t monotonic_ns();
-uint64_t coarse_ns();               // the same clock, some milliseconds behind, at a tenth of the price
+uint64_t coarse_ns();         // the same clock, some milliseconds behind, at a tenth of the price
+uint64_t wall_clock_ns();     // since 1970
+uint64_t process_start_ns();  // when the process began, since 1970; 0 if unreadable
+// The path of the program's file; its length, or -errno.
+long executable_path(char* buffer, size_t size);
 uint64_t process_resident_bytes();  // of the process, what is not ours included; 0 if unreadable
 // A variable as the process was started with it, read from the kernel: safe beside setenv(3). False if it was not set,
 // or does not fit.

@@ -39,6 +39,13 @@ enum class ExtentState : uint8_t {
   file_slab,  // a slab of a file heap
 };
 
+// What the heap profile knows of a granule (profile/profile.h).
+enum class Sampled : uint8_t {
+  no,
+  object,  // the large object that begins here is sampled
+  slots,   // small sampled objects
+};
+
 struct ExtentRecord {
   // Of the first granule; all guarded by the owning shard's lock but where noted.
   uint32_t granules;
@@ -52,6 +59,8 @@ struct ExtentRecord {
   std::atomic<ExtentState> state;
   bool vacated;   // its pages went by mremap: none is resident any more
   uint8_t order;  // of a tree node: the largest natural run in it and below (page/extent_tree.h)
+  // Of every granule; written by its owner with release, read by whoever frees an address in it (acquire).
+  std::atomic<Sampled> sampled;
   union {
     uint64_t bytes;  // of a large object: what its owner may use; constant while it lives but for realloc by its owner
     uint32_t longest;  // of a tree node: the longest extent in it and below

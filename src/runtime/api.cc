@@ -42,18 +42,6 @@ long write_statistics(int fd, pm_format format) {
   return destination.error;
 }
 
-// POOLMALLOC_STATS_FILE with %p replaced by the process id.
-void expand_path(const char* pattern, TextWriter& out) {
-  for (const char* p = pattern; *p != 0; ++p) {
-    if (p[0] == '%' && p[1] == 'p') {
-      out.number(static_cast<unsigned>(os::process_id()));
-      ++p;
-    } else {
-      out.character(*p);
-    }
-  }
-}
-
 // Where the report goes without a file: a copy of stderr made at start, because many programs close theirs at exit.
 int kept_stderr = 2;
 
@@ -73,6 +61,19 @@ int open_report() {
 
 }  // namespace
 
+void expand_path(const char* pattern, TextWriter& out) {
+  for (const char* p = pattern; *p != 0; ++p) {
+    if (p[0] == '%' && p[1] == 'p') {
+      out.number(static_cast<unsigned>(os::process_id()));
+      ++p;
+    } else {
+      out.character(*p);
+    }
+  }
+}
+
+int report_file() { return kept_stderr; }
+
 void report_at_exit() {
   Options o;
   options_now(o);
@@ -85,7 +86,8 @@ void report_at_exit() {
 }
 
 void prepare_report() {
-  if (options().stats == "0" || os::is_secure()) return;
+  const bool any = !(options().stats == "0") || options().profile != 0;
+  if (!any || os::is_secure()) return;
   const int copy = os::keep_file(2);
   if (copy >= 0) kept_stderr = copy;
 }

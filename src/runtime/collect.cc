@@ -12,6 +12,7 @@
 #include "os/process.h"
 #include "page/exposure.h"
 #include "page/page.h"
+#include "profile/profile.h"
 #include "reclaim/worker.h"
 #include "runtime/live_options.h"
 #include "runtime/notify.h"
@@ -28,10 +29,20 @@ uint32_t count_live(const MagazineClassStatistics& row) {
   return static_cast<uint32_t>(row.pops + row.misses - row.pushes - row.overflows);
 }
 
+// What went past the magazines because it was sampled counts as what they could not serve.
+void collect_magazines(MagazineClassStatistics (&rows)[kMaxClasses]) {
+  magazine_collect(rows);
+  for (unsigned id = 1; id < class_table->count; ++id) {
+    const SampledCounts counts = profile_counts(static_cast<ClassId>(id));
+    rows[id].misses += counts.allocations;
+    rows[id].overflows += counts.frees;
+  }
+}
+
 void collect_classes(const HeapWalk& walk, Snapshot& out) {
   static_assert(kMaxClasses <= kMaxSnapshotClasses);
   MagazineClassStatistics magazines[kMaxClasses];
-  magazine_collect(magazines);
+  collect_magazines(magazines);
   out.class_count = class_table->count - 1;
   for (uint32_t id = 1; id < class_table->count; ++id) {
     const SizeClass& c = size_class(static_cast<ClassId>(id));
@@ -116,6 +127,16 @@ void collect_pages(const HeapWalk& walk, Snapshot& out) {
   collect_slab_bytes(pages.slab_run_bytes, out);
 }
 
+void collect_profile(Snapshot& out) {
+  const ProfileStatistics profile = profile_statistics();
+  out.profile_period_bytes = profile.period;
+  out.profile_samples = profile.samples;
+  out.profile_dropped = profile.dropped;
+  out.profile_live_samples = profile.live_samples;
+  out.profile_metadata_bytes = profile.table_bytes;
+  out.metadata_bytes += profile.table_bytes;
+}
+
 void collect_file_heaps(Snapshot& out) {
   const FileHeapSum sum = file_heap_sum();
   out.file_heaps = sum.heaps;
@@ -132,12 +153,16 @@ void collect_file_heaps(Snapshot& out) {
 void walk_heap(HeapWalk& out) {
   slab_collect(out.slabs);
   MagazineClassStatistics magazines[kMaxClasses];
-  magazine_collect(magazines);
+  collect_magazines(magazines);
+  SlabClassStatistics sampled[kMaxClasses] = {};
+  profile_collect(sampled);
   for (uint32_t id = 1; id < class_table->count; ++id) {
     const uint64_t outside = out.slabs[id].slots - out.slabs[id].free_slots;
     const uint64_t cached = magazines[id].magazine_objects + magazines[id].depot_objects;
     // The layers are read one after the other: a batch on its way between them may be seen twice.
     out.live[id] = outside > cached ? outside - cached : 0;
+    // Sampled objects lie in no slab; the rest of their runs counts as free in slabs.
+    out.live[id] += sampled[id].slots - sampled[id].free_slots;
     out.counted[id] = count_live(magazines[id]);
   }
   huge_collect(out.huge);
@@ -163,6 +188,7 @@ void collect(const HeapWalk& walk, Snapshot& out) {
   collect_classes(walk, out);
   collect_pages(walk, out);
   collect_file_heaps(out);
+  collect_profile(out);
   out.heap_resident_bytes = walk.heap_resident_bytes;
   const uint64_t ours = out.heap_resident_bytes + out.metadata_bytes;
   out.other_bytes = out.resident_bytes > ours ? out.resident_bytes - ours : 0;
@@ -195,6 +221,7 @@ void after_fork_child() {
   if (serving() != Serving::heap) return;
   page_after_fork_child(!fork_took_locks());
   slab_after_fork();
+  profile_after_fork_child(!fork_took_locks());
   magazine_after_fork_child(!fork_took_locks());
   options_after_fork_child(!fork_took_locks());
   worker_after_fork_child();

@@ -36,6 +36,15 @@ void start_pressure(const Options& options);
 // What a look found, as the public API tells it.
 void describe_pressure(const PressureView& view, pm_forecast& out);
 
+// At load: begins the profile that POOLMALLOC_PROFILE asks for. At exit: writes it and the leaks.
+void start_profile();
+void write_profile_at_exit();
+
+// The pattern of a file's name with %p replaced by the process id.
+void expand_path(const char* pattern, TextWriter& out);
+// Where a line at exit goes: a copy of stderr if prepare_report made one, because many programs close theirs.
+int report_file();
+
 // At load, so that the report at exit has somewhere to go.
 void prepare_report();
 // Writes the report that POOLMALLOC_STATS asks for; at exit.

@@ -9,6 +9,7 @@
 #include "os/process.h"
 #include "page/nodes.h"
 #include "page/page.h"
+#include "profile/profile.h"
 #include "reclaim/worker.h"
 #include "runtime/live_options.h"
 #include "runtime/runtime.h"
@@ -107,6 +108,7 @@ Serving start() {
                                              : "rseq magazines");
   }
   start_pressure(current);
+  profile_configure(current.profile_bytes);
   heap_view.checked = current.check == "default";
   // From here on the hot path serves.
   heap_view.small_limit = kMaxClassSize + 1;
@@ -161,6 +163,7 @@ void before_fork() {
   worker_before_fork();
   options_before_fork();
   magazine_before_fork();
+  profile_before_fork();
   slab_before_fork();
   page_before_fork();
 }
@@ -169,6 +172,7 @@ void after_fork_parent() {
   if (!fork_took_locks()) return;
   page_after_fork_parent();
   slab_after_fork();
+  profile_after_fork_parent();
   magazine_after_fork_parent();
   options_after_fork_parent();
   worker_after_fork_parent();

@@ -23,8 +23,8 @@ constexpr size_t kWindow = kGiB;
 constexpr size_t kSizes[] = {16, 64, 112, 320, 1024, 4096, 20480};
 
 void* allocate_object(ClassId id) {
-  void* p = nullptr;
-  if (!magazine_pop(id, p)) p = magazine_refill(id);
+  Popped popped;
+  void* const p = magazine_pop(id, popped) == Pop::done ? popped.object : magazine_refill(id);
   EXPECT(p != nullptr && class_at(p) == id);
   return p;
 }

@@ -176,8 +176,8 @@ TEST_CASE("a magazine that a drain has taken looks empty to everybody") {
     block.limits[id].end = 0;
     for (const uint64_t top : {uint64_t{0}, kTopMask}) {
       block.words[id] = (word & ~kTopMask) | top;
-      void* p = nullptr;
-      EXPECT(!magazine_pop(id, p));
+      Popped p;
+      EXPECT(magazine_pop(id, p) == Pop::empty);
       EXPECT(pop<RseqAccess>(cpu, id, objects + 1, 4) == 0);
       EXPECT(RseqAccess::push_batch(cpu, id, objects, 1) == 0);
       EXPECT(magazine_push(id, objects[0]) == Push::full);

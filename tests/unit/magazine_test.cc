@@ -33,8 +33,8 @@ void in_both_modes(Body body, uint64_t magazine_bytes = 2 * kMiB, uint64_t depot
 }
 
 void* take(ClassId id) {
-  void* p = nullptr;
-  if (!magazine_pop(id, p)) p = magazine_refill(id);
+  Popped popped;
+  void* const p = magazine_pop(id, popped) == Pop::done ? popped.object : magazine_refill(id);
   EXPECT(p != nullptr && class_at(p) == id);
   return p;
 }
@@ -191,8 +191,8 @@ TEST_CASE("without memory a refill returns nothing, and frees still work") {
     static os::MemoryFunctions refusing = os::memory();
     refusing.commit = [](uintptr_t, size_t) { return false; };
     os::set_memory_functions(&refusing);
-    void* q = nullptr;
-    while (magazine_pop(id, q) || (q = magazine_refill(id)) != nullptr) {
+    Popped q;
+    while (magazine_pop(id, q) == Pop::done || magazine_refill(id) != nullptr) {
     }
     EXPECT(give(p) == Overflow::done && take(id) == p);
   });

@@ -1,0 +1,52 @@
+// The sampled objects that live: by address, what is to be known when one is freed. A hash table of fixed size.
+// Guarded by the profile's lock.
+#pragma once
+
+#include <cstdint>
+
+#include "page/table.h"
+
+namespace pm {
+
+struct LiveSample {
+  uintptr_t address;
+  uint64_t time_ns;     // monotonic
+  uint64_t weight;      // bytes that it stands for
+  uint64_t generation;  // of the profile that took it
+  uint32_t site;
+  uint32_t next;  // in its bucket, or of the unused ones: index plus one
+};
+
+class SampleTable {
+ public:
+  bool reserve(size_t samples);
+  // False if there is no room.
+  bool add(const LiveSample& sample);
+  // Removes the sample at the address; false if there is none.
+  bool remove(uintptr_t address, LiveSample& out);
+  uint64_t count() const { return count_; }
+
+  template <typename Use>
+  void each(Use use) const {
+    for (uint32_t i = 0; i < used_; ++i) {
+      if (samples_[i].address != 0) use(samples_[i]);
+    }
+  }
+  size_t resident_bytes() const {
+    return os::resident_bytes(samples_.start(), samples_.reserved_bytes()) +
+           os::resident_bytes(buckets_.start(), buckets_.reserved_bytes());
+  }
+
+ private:
+  uint32_t& bucket_of(uintptr_t address) const { return buckets_[(address / 16 * 0x9e3779b97f4a7c15U) >> shift_]; }
+
+  Table<LiveSample> samples_;
+  Table<uint32_t> buckets_;
+  size_t most_ = 0;
+  unsigned shift_ = 0;
+  uint32_t used_ = 0;
+  uint32_t unused_ = 0;
+  uint64_t count_ = 0;
+};
+
+}  // namespace pm
