@@ -1,5 +1,3 @@
-#include "profile/profile.h"
-
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "heap/misuse.h"
 #include "os/process.h"
 #include "profile/dump.h"
+#include "profile/profile.h"
 #include "tests/unit/layers.h"
 
 namespace {
