@@ -121,7 +121,7 @@ PM_HOT Pop rseq_pop(ClassId id, Popped& out) {
                     "  movq %[block], %[sampled_block]\n"
                     "  jmp %l[sampled]\n"
                     "  .popsection\n"
-                    : [object] "=&r"(object), [block] "=&r"(block), [t] "=&r"(t), [sampled_object] "=m"(sampled_object),
+                    : [object] "=&a"(object), [block] "=&r"(block), [t] "=&r"(t), [sampled_object] "=m"(sampled_object),
                       [sampled_block] "=m"(sampled_block)
                     : [c] "r"(c), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
                     : "memory", "cc" PM_INJECT_CLOBBERS
