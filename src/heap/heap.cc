@@ -79,6 +79,19 @@ void report_rejected() {
   for (size_t i = 0; i < n; ++i) report_late_double_free(rejected[i], size_class(class_at(rejected[i])).size);
 }
 
+// Objects of the classes whose slabs are longer than a granule: where such an object starts, the magazine's own test
+// cannot tell. False if something is wrong, or the magazine is full: then the slow path looks again.
+bool deallocate_long(void* p) {
+  const size_t offset = address_of(p) - region_view.base;
+  if (offset >= mapped_limit()) return false;
+  const ClassId id = __atomic_load_n(&region_view.page_map[offset >> kGranuleShift], __ATOMIC_RELAXED);
+  const SizeClass& c = size_class(id);
+  if (c.slab_granules < 2) return false;
+  const auto in_slab = static_cast<uint32_t>(offset & (c.slab_granules * kGranuleBytes - 1));
+  const uint32_t slot = slot_of(c, in_slab);
+  return slot * c.size == in_slab && slot < c.slots && magazine_push_start(id, p) == Push::done;
+}
+
 void deallocate_small(void* p, ClassId id, const void* caller) {
   const SlotPlace place = slab_find(p);
   if (PM_UNLIKELY(!place.exact || place.object == nullptr)) {
@@ -282,7 +295,7 @@ void* allocate_cold(size_t size) {
 }
 
 void deallocate_cold(void* p, const void* caller) {
-  if (p == nullptr) return;
+  if (p == nullptr || deallocate_long(p)) return;
   if (!region.contains(p)) {
     if (heap_view.small_limit == 0) {
       if (os::libc_allocator().free != nullptr) os::libc_allocator().free(p);

@@ -53,6 +53,17 @@ PM_HOT Push magazine_push(ClassId id, void* p) {
 #endif
 }
 
+// The same for an object whose start the caller has tested.
+PM_HOT Push magazine_push_start(ClassId id, void* p) {
+#if PM_HAS_RSEQ
+  return rseq_push_start(id, p);
+#else
+  static_cast<void>(id);
+  static_cast<void>(p);
+  return Push::full;
+#endif
+}
+
 // Whether p may be one of the objects freed last on this CPU: a false "yes" is possible, see magazine_holds_on_top.
 PM_HOT bool magazine_may_hold_on_top(ClassId id, const void* p) {
 #if PM_HAS_RSEQ

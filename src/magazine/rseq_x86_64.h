@@ -140,37 +140,60 @@ sampled:
 //   block = blocks[cpu]
 //   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)
 //   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot
-//   tell) end = block.limits[class].end               (before the word: see "open" in layout.h) if
-//   top(block.words[class]) >= end: return full if p is one of block.slots[top], [top - 1], [top - 2], [top - 3]:
-//   return suspect    (freed a moment ago) block.slots[top + 1] = p commit block.words[class]: top + 1
+//                                                          tell)
+//   end = block.limits[class].end               (before the word: see "open" in layout.h)
+//   if top(block.words[class]) >= end: return full
+//   if p is one of block.slots[top], [top - 1], [top - 2], [top - 3]: return suspect    (freed a moment ago)
+//   block.slots[top + 1] = p
+//   commit block.words[class]: top + 1
 // The caller looks closer at a suspect.
 //
 // The commits are instructions that read, add and write (one instruction, so a sequence cannot be split there). Only a
 // drain from another CPU writes the word besides; what it makes of a pop that commits across its exchange is told in
 // layout.cc.
+#define PM_RSEQ_TEST_START                 \
+  "  movzwl %w[p], %k[t]\n"                \
+  "  imull 1092(%[block],%[c],8), %k[t]\n" \
+  "  cmpl 1092(%[block],%[c],8), %k[t]\n"  \
+  "  jae %l[suspect]\n"
+
+#define PM_RSEQ_PUSH                        \
+  "  movzwl 1088(%[block],%[c],8), %k[t]\n" \
+  "  cmpw %w[t], 64(%[block],%[c],8)\n"     \
+  "  movzwl 64(%[block],%[c],8), %k[t]\n"   \
+  "  jae %l[full]\n" PM_INJECT              \
+  "  cmpq %[p], (%[block],%[t],8)\n"        \
+  "  je %l[suspect]\n"                      \
+  "  cmpq %[p], -8(%[block],%[t],8)\n"      \
+  "  je %l[suspect]\n"                      \
+  "  cmpq %[p], -16(%[block],%[t],8)\n"     \
+  "  je %l[suspect]\n"                      \
+  "  cmpq %[p], -24(%[block],%[t],8)\n"     \
+  "  je %l[suspect]\n"                      \
+  "  movq %[p], 8(%[block],%[t],8)\n"       \
+  "  incq 64(%[block],%[c],8)\n"            \
+  "2:\n"
+
 PM_HOT Push rseq_push(ClassId id, void* p) {
   uint64_t block, t;
   const uint64_t c = id;
-  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
-                    "  movzwl %w[p], %k[t]\n"
-                    "  imull 1092(%[block],%[c],8), %k[t]\n"
-                    "  cmpl 1092(%[block],%[c],8), %k[t]\n"
-                    "  jae %l[suspect]\n"
-                    "  movzwl 1088(%[block],%[c],8), %k[t]\n"
-                    "  cmpw %w[t], 64(%[block],%[c],8)\n"
-                    "  movzwl 64(%[block],%[c],8), %k[t]\n"
-                    "  jae %l[full]\n" PM_INJECT
-                    "  cmpq %[p], (%[block],%[t],8)\n"
-                    "  je %l[suspect]\n"
-                    "  cmpq %[p], -8(%[block],%[t],8)\n"
-                    "  je %l[suspect]\n"
-                    "  cmpq %[p], -16(%[block],%[t],8)\n"
-                    "  je %l[suspect]\n"
-                    "  cmpq %[p], -24(%[block],%[t],8)\n"
-                    "  je %l[suspect]\n"
-                    "  movq %[p], 8(%[block],%[t],8)\n"
-                    "  incq 64(%[block],%[c],8)\n"
-                    "2:\n"
+  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK PM_RSEQ_TEST_START PM_RSEQ_PUSH
+                    : [block] "=&r"(block), [t] "=&r"(t)
+                    : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
+                    : "memory", "cc" PM_INJECT_CLOBBERS
+                    : full, suspect);
+  return Push::done;
+full:
+  return Push::full;
+suspect:
+  return Push::suspect;
+}
+
+// The same for an object whose start the caller has tested.
+PM_HOT Push rseq_push_start(ClassId id, void* p) {
+  uint64_t block, t;
+  const uint64_t c = id;
+  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK PM_RSEQ_PUSH
                     : [block] "=&r"(block), [t] "=&r"(t)
                     : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
                     : "memory", "cc" PM_INJECT_CLOBBERS

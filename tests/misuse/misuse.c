@@ -16,7 +16,7 @@
 #include "poolmalloc/poolmalloc.h"
 #include "scratch.h"
 
-enum { kSmall = 64, kLarge = 1 << 20 };
+enum { kSmall = 64, kLong = 20 << 10, kLarge = 1 << 20 };  /* kLong: a class whose slabs are many granules long */
 
 /* Writes the address at once: a line in a buffer would be lost in the abort. */
 static void* announce(void* address) {
@@ -119,6 +119,25 @@ static void inside(char* object, size_t offset) {
 }
 
 static void interior(void) { inside(small_object(), 16); }
+
+static char* long_object(void) {
+  for (int i = 0; i < 10; ++i) EXPECT(opaque(malloc(kLong)) != NULL);
+  char* object = malloc(kLong);
+  EXPECT(object != NULL);
+  memset(object, 1, kLong);
+  return object;
+}
+
+/* By as much as objects of the class can be apart in different granules. */
+static void interior_long(void) { inside(long_object(), 4096); }
+
+static void double_free_long(void) {
+  char* object = announce(long_object());
+  void* between = opaque(malloc(kLong));
+  free(object);
+  free(between);
+  free(opaque(object));
+}
 
 static void misaligned(void) { inside(small_object(), 1); }
 
@@ -299,6 +318,8 @@ static const struct {
     {"interior", interior},
     {"misaligned", misaligned},
     {"misaligned_by_8", misaligned_by_8},
+    {"interior_long", interior_long},
+    {"double_free_long", double_free_long},
     {"interior_large", interior_large},
     {"misaligned_large", misaligned_large},
     {"stack", stack},

@@ -19,6 +19,8 @@ HEAP = {  # case -> line; {0}, {1} are the addresses that the program printed
     "interior": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",
     "misaligned": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",
     "misaligned_by_8": "free of {0}, an address inside an object of size class 64 at {1}, in {program}",
+    "interior_long": "free of {0}, an address inside an object of size class 20480 at {1}, in {program}",
+    "double_free_long": "double free of {0} (size class 20480) in {program}",
     "interior_large": "free of {0}, an address inside a large object at {1}, in {program}",
     "misaligned_large": "free of {0}, an address inside a large object at {1}, in {program}",
     "stack": "free of {0}, which is on a stack, in {program}",
