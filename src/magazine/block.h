@@ -47,10 +47,13 @@ struct MagazineTally {
   std::atomic<uint64_t> flushed;    // objects moved out
   std::atomic<uint32_t> misses;     // pops that found nothing
   std::atomic<uint32_t> overflows;  // pushes that found no room
-  uint32_t pops_seen;               // low bits of the pop count when the shrinker came by last; layout lock
+  uint32_t use_seen;                // use_of() when the shrinker came by last; layout lock
   std::atomic<uint16_t> begin;      // layout lock to write, while the magazine is closed and empty; grows only
   std::atomic<uint16_t> capacity;   // objects it may hold now; layout lock to write
   uint16_t room;                    // objects its array has slots for; layout lock
+  // When room pays, see magazine.cc. Hints.
+  std::atomic<uint8_t> last_end;  // 0, or which of its ends the magazine met last
+  std::atomic<uint8_t> credit;    // times it may still grow
 };
 
 struct MagazineLimits {
@@ -89,6 +92,14 @@ inline constexpr uint32_t kArmingsOffset = kBlockStride - 4 * kKiB;
 inline constexpr uint32_t kArraysEnd = kArmingsOffset / sizeof(void*);  // slots below it belong to magazines
 static_assert(kMaxClasses * sizeof(MagazineArming) <= 4 * kKiB - sizeof(void*));
 static_assert(sizeof(CpuBlock) % 64 == 0);
+
+// Another number whenever a thread has used the magazine in between, as good as certainly: a push adds 1 to the word
+// and a pop 0xffff, and sums of these that cancel out are not to be expected.
+inline uint64_t use_of(const CpuBlock& block, ClassId id) {
+  const MagazineTally& tally = block.tallies[id];
+  return block.words[id].load(std::memory_order_relaxed) + tally.misses.load(std::memory_order_relaxed) +
+         tally.overflows.load(std::memory_order_relaxed);
+}
 
 // Offsets that the assembly spells out.
 inline constexpr size_t kWordsOffset = offsetof(CpuBlock, words);

@@ -17,6 +17,7 @@ LayoutCounters layout_counters;
 namespace {
 
 constexpr uint32_t kFirstCapacity = 8;
+constexpr uint32_t kStepsOfHand = 4;
 
 uint32_t top_of(uint64_t word) { return static_cast<uint32_t>(word & kTopMask); }
 uint64_t with_top(uint64_t word, uint32_t top) { return (word & ~kTopMask) | top; }
@@ -49,20 +50,24 @@ void open_magazine(uint32_t cpu, ClassId id, uint32_t begin, uint32_t capacity, 
   Access::open(cpu, id, with_top(word, begin + count), static_cast<uint16_t>(begin + capacity));
 }
 
-// Halves idle magazines (classes that popped nothing since the hand came by last) until `wanted_bytes` of capacity are
-// gained. False if there were not enough.
+// Halves idle magazines (unused since the hand came by last) until `wanted_bytes` of capacity are gained. False if
+// there were not enough: the hand goes a few steps at a time, so that "idle" means for many misses and overflows, and a
+// CPU whose classes are all in use does not take from one for the other and back again.
 template <typename Access>
 bool take_from_idle(uint32_t cpu, ClassId growing, uint32_t wanted_bytes) {
   CpuBlock& block = Access::block(cpu);
   uint32_t gained = 0;
-  for (uint32_t looked = 0; looked < class_table->count && gained < wanted_bytes; ++looked) {
+  uint32_t steps = 0;
+  // Once round at most: a class that is met twice in one call was not used in between.
+  for (uint32_t looked = 1; looked < class_table->count && steps < kStepsOfHand && gained < wanted_bytes; ++looked) {
     block.shrink_hand = block.shrink_hand + 1 < class_table->count ? block.shrink_hand + 1 : 1;
     const auto id = static_cast<ClassId>(block.shrink_hand);
     MagazineTally& tally = block.tallies[id];
     if (id == growing || tally.capacity < 2) continue;
-    const auto pops = static_cast<uint32_t>(block.words[id].load(std::memory_order_relaxed) >> kPopsShift);
-    const bool idle = pops == tally.pops_seen;
-    tally.pops_seen = pops;
+    ++steps;
+    const auto use = static_cast<uint32_t>(use_of(block, id));
+    const bool idle = use == tally.use_seen;
+    tally.use_seen = use;
     if (!idle) continue;
     const uint32_t capacity = tally.capacity / 2U;
     if (!Access::set_end(cpu, id, static_cast<uint16_t>(tally.begin + capacity))) return false;

@@ -100,6 +100,27 @@ size_t fetch(ClassId id, void** out, size_t wanted) {
   return n;
 }
 
+enum class End : uint8_t { empty = 1, full = 2 };
+
+// Room beyond two batches pays only where a magazine runs empty and full by turns: a CPU that only frees flushes as
+// often with a larger one, and one that only allocates refills as often. So each turn earns a magazine two doublings.
+template <typename Access>
+void grow_if_it_pays(uint32_t cpu, ClassId id, End end) {
+  MagazineTally& tally = Access::block(cpu).tallies[id];
+  const auto now = static_cast<uint8_t>(end);
+  const uint8_t last = tally.last_end.load(std::memory_order_relaxed);
+  if (last != now) {
+    tally.last_end.store(now, std::memory_order_relaxed);
+    tally.credit.store(last == 0 ? 0 : 2, std::memory_order_relaxed);
+  }
+  if (tally.capacity.load(std::memory_order_relaxed) >= 2 * size_class(id).batch) {
+    const uint8_t credit = tally.credit.load(std::memory_order_relaxed);
+    if (credit == 0) return;
+    tally.credit.store(static_cast<uint8_t>(credit - 1), std::memory_order_relaxed);
+  }
+  grow_magazine<Access>(cpu, id);
+}
+
 template <typename Access>
 void* refill(ClassId id) {
   const uint32_t cpu = Access::cpu();
@@ -113,7 +134,7 @@ void* refill(ClassId id) {
       return object;
     }
   }
-  grow_magazine<Access>(cpu, id);
+  grow_if_it_pays<Access>(cpu, id, End::empty);
   // A young magazine asks for as much as it holds: a program that wants few objects of a class gets few.
   const uint32_t batch = size_class(id).batch;
   const uint32_t capacity = tally.capacity.load(std::memory_order_relaxed);
@@ -141,7 +162,7 @@ void overflow(ClassId id, void* p) {
   // A suspect that was none, or a call by concurrency id: there may well be room.
   uint32_t pushed = Access::push_batch(cpu, id, &p, 1);
   if (pushed == 0) {
-    grow_magazine<Access>(cpu, id);
+    grow_if_it_pays<Access>(cpu, id, End::full);
     pushed = Access::push_batch(cpu, id, &p, 1);
   }
   if (pushed == 0) {
@@ -320,11 +341,8 @@ bool magazine_use(uint32_t index, MagazineUse& out) {
     const MagazineTally& tally = block.tallies[id];
     const uint64_t begin = tally.begin.load(std::memory_order_relaxed);
     if (begin == 0) continue;
-    const uint64_t word = block.words[id].load(std::memory_order_relaxed);
-    const uint64_t top = word & kTopMask;
-    // A push adds 1 to the word and a pop 0xffff; sums of these that cancel out are not to be expected.
-    out.activity +=
-        word + tally.misses.load(std::memory_order_relaxed) + tally.overflows.load(std::memory_order_relaxed);
+    const uint64_t top = block.words[id].load(std::memory_order_relaxed) & kTopMask;
+    out.activity += use_of(block, static_cast<ClassId>(id));
     if (top > begin && top != kTopMask) out.bytes += (top - begin) * size_class(static_cast<ClassId>(id)).size;
   }
   return true;

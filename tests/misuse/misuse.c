@@ -16,7 +16,7 @@
 #include "poolmalloc/poolmalloc.h"
 #include "scratch.h"
 
-enum { kSmall = 64, kLong = 20 << 10, kLarge = 1 << 20 };  /* kLong: a class whose slabs are many granules long */
+enum { kSmall = 64, kLong = 20 << 10, kLarge = 1 << 20 }; /* kLong: a class whose slabs are many granules long */
 
 /* Writes the address at once: a line in a buffer would be lost in the abort. */
 static void* announce(void* address) {

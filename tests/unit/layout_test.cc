@@ -136,6 +136,26 @@ TEMPLATE_TEST_CASE("under the budget idle magazines shrink for one that grows", 
   });
 }
 
+TEMPLATE_TEST_CASE("a magazine that is only freed into is not idle", "", MAGAZINE_CASES) {
+  in_fresh_process([] {
+    using Access = typename TestType::Access;
+    if (!TestType::start(64 * kKiB)) return;
+    const uint32_t cpu = stay_here<Access>();
+    const ClassId freed = class_of(256);
+    const ClassId busy = class_of(512);
+    while (Access::block(cpu).capacity_bytes < 64 * kKiB) grow_magazine<Access>(cpu, freed);
+    fill<Access>(cpu, freed);
+    const uint32_t before = capacity<Access>(cpu, freed);
+    grow_magazine<Access>(cpu, busy);
+    for (int i = 0; i < 20; ++i) {
+      Access::block(cpu).tallies[freed].overflows.fetch_add(1);  // as a free into the full magazine does
+      grow_magazine<Access>(cpu, busy);
+    }
+    EXPECT(capacity<Access>(cpu, freed) == before && capacity<Access>(cpu, busy) == 8);
+    EXPECT(layout_counters.shrinks == 0);
+  });
+}
+
 TEMPLATE_TEST_CASE("a drain empties every class and leaves the magazines open", "", MAGAZINE_CASES) {
   in_fresh_process([] {
     using Access = typename TestType::Access;

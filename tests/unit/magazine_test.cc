@@ -104,6 +104,24 @@ TEST_CASE("many more than the magazine holds, in both directions") {
   });
 }
 
+TEST_CASE("a magazine that runs empty and full by turns gets all the room there is, another does not") {
+  in_both_modes([] {
+    const ClassId id = class_of(64);
+    const SizeClass& c = size_class(id);
+    std::vector<void*> objects(20000);
+    for (void*& p : objects) p = take(id);
+    EXPECT(row_of(id).capacity >= c.batch && row_of(id).capacity <= 2 * c.batch);
+    for (void* p : objects) EXPECT(give(p) == Overflow::done);
+    EXPECT(row_of(id).capacity < c.magazine_max);
+    for (int turn = 0; turn < 3; ++turn) {
+      for (void*& p : objects) p = take(id);
+      for (void* p : objects) EXPECT(give(p) == Overflow::done);
+    }
+    EXPECT(row_of(id).capacity == c.magazine_max);
+    expect_nothing_lost();
+  });
+}
+
 TEST_CASE("the counts add up") {
   in_both_modes([] {
     const ClassId id = class_of(128);
