@@ -18,6 +18,10 @@
 // Hot: on the path of every malloc and free, inlined into it. Cold: never inlined, laid out apart.
 #define PM_HOT __attribute__((always_inline)) inline
 #define PM_COLD __attribute__((noinline, cold))
+// Every process runs it: laid out beside the hot code wherever it is written (preload/layout.ld).
+#define PM_START __attribute__((noinline, section(".text.hot.start")))
+// On a table of which a small process uses a row or nothing: laid out behind the other variables.
+#define PM_WIDE __attribute__((section(".bss.wide")))
 // On a variable that several files share: tells the compiler that it is not another library's, so that one instruction
 // reaches it. (-fvisibility=hidden speaks for definitions only.)
 #define PM_SHARED __attribute__((visibility("hidden")))

@@ -43,7 +43,7 @@ constexpr unsigned suffix_shift(char c) {
 
 // Reads a size at `text` and moves `text` behind it. A size too large for 64 bits becomes the largest there is, which
 // no range allows.
-bool read_size(const char*& text, uint64_t& value) {
+constexpr bool read_size(const char*& text, uint64_t& value) {
   if (*text < '0' || *text > '9') return false;
   value = 0;
   for (; *text >= '0' && *text <= '9'; ++text) {
@@ -60,7 +60,7 @@ bool read_size(const char*& text, uint64_t& value) {
   return true;
 }
 
-bool in_range(uint64_t value, const char* range) {
+constexpr bool in_range(uint64_t value, const char* range) {
   uint64_t low = 0;
   uint64_t high = 0;
   read_size(range, low);
@@ -81,7 +81,7 @@ void write_size(uint64_t value, TextWriter& out) {
 
 // One `assign` and one `write` for each kind of field; with_field picks by the field's type.
 
-bool assign(bool& field, const OptionInfo&, const char* value, TextWriter& reason) {
+constexpr bool assign(bool& field, const OptionInfo&, const char* value, TextWriter& reason) {
   if ((value[0] != '0' && value[0] != '1') || value[1] != '\0') {
     reason.text("is not 0 or 1");
     return false;
@@ -91,7 +91,7 @@ bool assign(bool& field, const OptionInfo&, const char* value, TextWriter& reaso
 }
 
 template <OptionId kId>
-bool assign(Choice<kId>& field, const OptionInfo& info, const char* value, TextWriter& reason) {
+constexpr bool assign(Choice<kId>& field, const OptionInfo& info, const char* value, TextWriter& reason) {
   const int index = find_word(info.allowed, value, text_length(value));
   if (index < 0) {
     reason.text("is not one of ");
@@ -108,7 +108,7 @@ bool assign(Choice<kId>& field, const OptionInfo& info, const char* value, TextW
   return true;
 }
 
-bool assign(uint64_t& field, const OptionInfo& info, const char* value, TextWriter& reason) {
+constexpr bool assign(uint64_t& field, const OptionInfo& info, const char* value, TextWriter& reason) {
   uint64_t size;
   if (!read_size(value, size) || *value != '\0') {
     reason.text("is not a size (a number with an optional k, m, g or t)");
@@ -122,7 +122,7 @@ bool assign(uint64_t& field, const OptionInfo& info, const char* value, TextWrit
   return true;
 }
 
-bool assign(SizeList& field, const OptionInfo& info, const char* value, TextWriter& reason) {
+constexpr bool assign(SizeList& field, const OptionInfo& info, const char* value, TextWriter& reason) {
   SizeList list = {};
   while (*value != '\0') {
     uint64_t size;
@@ -145,7 +145,7 @@ bool assign(SizeList& field, const OptionInfo& info, const char* value, TextWrit
   return true;
 }
 
-bool assign(RisingList& field, const OptionInfo& info, const char* value, TextWriter& reason) {
+constexpr bool assign(RisingList& field, const OptionInfo& info, const char* value, TextWriter& reason) {
   RisingList list = {};
   if (!assign(static_cast<SizeList&>(list), info, value, reason)) return false;
   uint32_t wanted = 1;
@@ -160,7 +160,7 @@ bool assign(RisingList& field, const OptionInfo& info, const char* value, TextWr
   return true;
 }
 
-bool assign(char (&field)[kMaxTextLength + 1], const OptionInfo&, const char* value, TextWriter& reason) {
+constexpr bool assign(char (&field)[kMaxTextLength + 1], const OptionInfo&, const char* value, TextWriter& reason) {
   const size_t length = text_length(value);
   if (length > kMaxTextLength) {
     reason.text("is longer than ").number(kMaxTextLength).text(" characters");
@@ -194,7 +194,7 @@ void write(const char (&field)[kMaxTextLength + 1], const OptionInfo&, TextWrite
 
 // Calls function(field, info) with the field that belongs to row `index`.
 template <class AnyOptions, class Function>
-void with_field(AnyOptions& options, size_t index, Function function) {
+constexpr void with_field(AnyOptions& options, size_t index, Function function) {
   const OptionInfo& info = kOptionInfo[index];
   switch (static_cast<OptionId>(index)) {
 #define OPTION(name, kind, default_text, allowed, when, text) \
@@ -229,10 +229,18 @@ void set_from_environment(Options& options, size_t index, const char* value, Tex
   complaints.character('\n');
 }
 
-void set_defaults(Options& options) {
-  // No default is refused: a test sets them all.
+constexpr Options make_defaults() {
+  Options options = {};
   TextWriter nowhere(nullptr, 0);
-  for (size_t i = 0; i < kOptionCount; ++i) set_option(options, i, kOptionInfo[i].default_text, nowhere);
+  bool accepted = true;
+  for (size_t i = 0; i < kOptionCount; ++i) {
+    with_field(options, i, [&](auto& field, const OptionInfo& info) {
+      accepted = assign(field, info, info.default_text, nowhere) && accepted;
+    });
+  }
+  // No constant expression: a default that is refused does not compile.
+  if (!accepted) __builtin_trap();
+  return options;
 }
 
 void apply_preset(Options& options) {
@@ -257,8 +265,11 @@ int find_variable(const char* name, size_t size) {
 
 }  // namespace
 
+constinit const Options kDefaultOptions = make_defaults();
+constinit Options process_options = make_defaults();
+
 void parse_options(const char* const* environment, bool secure, Options& out, TextWriter& complaints) {
-  set_defaults(out);
+  out = kDefaultOptions;
   if (secure || environment == nullptr) return;
 
   // One walk collects, since the preset has to come first wherever it stands.

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/compiler.h"
 #include "base/text.h"
 
 namespace pm {
@@ -101,6 +102,22 @@ struct Options {
 #undef PM_FIELD_rising
 #undef PM_FIELD_text
 };
+
+extern PM_SHARED const Options kDefaultOptions;
+
+// What is in force in this process: the defaults without any code, until its starter parses the environment.
+extern PM_SHARED Options process_options;
+
+// Whether the environment has anything for parse_options to look at.
+inline bool mentions_options(const char* const* environment) {
+  constexpr char kPrefix[] = "POOLMALLOC_";
+  for (; environment != nullptr && *environment != nullptr; ++environment) {
+    size_t length = 0;
+    while (kPrefix[length] != '\0' && (*environment)[length] == kPrefix[length]) ++length;
+    if (kPrefix[length] == '\0') return true;
+  }
+  return false;
+}
 
 // Fills `out`: defaults, then the preset, then what the environment gives by itself. `environment` is the process's
 // environ (or null). An empty value counts as not given, and of a variable given twice the first counts, as for getenv.

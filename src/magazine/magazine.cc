@@ -44,7 +44,7 @@ struct alignas(kCacheLine) Events {
   std::atomic<uint64_t> remote_frees{0};
 };
 constexpr uint32_t kEventCells = 64;
-Events events[kEventCells];
+PM_WIDE Events events[kEventCells];
 
 void count(std::atomic<uint64_t> Events::*event, uint64_t n = 1) {
   (events[os::current_cpu() % kEventCells].*event).fetch_add(n, std::memory_order_relaxed);

@@ -211,7 +211,7 @@ uint64_t collapsible_bytes() {
   return os::monotonic_ns() < quiet_until.load(std::memory_order_relaxed) ? 0 : committed;
 }
 
-void collapse_now_and_then() {
+PM_START void collapse_now_and_then() {
   if (PM_LIKELY(calls.fetch_add(1, std::memory_order_relaxed) % kCallsPerLook != kCallsPerLook - 1)) return;
   if (inside_lock() || huge_advice.mode() == HugeMode::never || region.committed_bytes() < kLargeHeap) return;
   const uint64_t now = os::monotonic_ns();

@@ -94,7 +94,7 @@ bool HugeAdvice::is_dense() const {
   return touched != 0 && resident >= touched / kBlockBytes * kLeastResident;
 }
 
-void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {
+PM_START void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {
   switch (mode()) {
     case HugeMode::collapse:
     case HugeMode::hugetlb: return;

@@ -53,7 +53,7 @@ void Hugetlb::forget(uint32_t block, uint32_t count) {
   }
 }
 
-bool Hugetlb::map(GranuleIndex first, uint32_t granules) {
+PM_START bool Hugetlb::map(GranuleIndex first, uint32_t granules) {
   if (!enabled_) return false;
   const uint32_t block = first / kBlockGranules;
   const uint32_t end = block + granules / kBlockGranules;

@@ -4,7 +4,7 @@
 #include "os/numa.h"
 #include "os/process.h"
 #include "page/mapping_budget.h"
-#include "page/region.h"
+#include "page/shard.h"
 
 namespace pm {
 namespace nodes {
@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kLearnAt = 32 * kMiB;
 
 // Written by the learner, constant once `count` is published.
-os::NumaMap map;
+PM_WIDE os::NumaMap map;
 std::atomic<bool> learning{false};
 
 // What fresh memory is bound to where that is not its node; written by nodes_init, constant afterwards.
@@ -65,6 +65,7 @@ void learn() {
   if (learning.exchange(true, std::memory_order_acquire)) return;
   if (os::read_numa(os::current_cpu(), map) && map.count > 1 && !os::numa().has_policy()) {
     order_by_distance();
+    shards.make(shards_of(1), shards_of(map.count));
     // Publishes the count too.
     if (region.divide(map.count)) binds.store(true, std::memory_order_release);
   }

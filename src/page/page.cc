@@ -15,6 +15,7 @@ bool page_init(const PageOptions& options) {
   huge_advice.set_mode(options.huge);
   if (options.huge == HugeMode::hugetlb) hugetlb_pages.enable();
   set_fit(options.fit);
+  shards.make(0, shards_of(1));
   return region.init(options.reserve_bytes);
 }
 

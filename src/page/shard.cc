@@ -5,7 +5,7 @@
 
 namespace pm {
 
-constinit ShardTable shards{std::make_index_sequence<kMaxShards>()};
+constinit ShardTable shards{};
 std::atomic<int64_t> exposed_granules{0};
 std::atomic<int64_t> exposure_mark{INT64_MAX};
 

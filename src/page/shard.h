@@ -6,7 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <utility>
+#include <new>
 
 #include "base/lock.h"
 #include "page/exposure.h"
@@ -46,17 +46,20 @@ struct alignas(kCacheLine) Shard {
   std::atomic<uint64_t> dirty_hint{0};
 };
 
+// Zero until page_init makes the first node's shards and the handlers', and learn() those of the other nodes: all of
+// them would be 24 KiB in the library's file and in every process.
 class ShardTable {
  public:
-  template <size_t... kIds>
-  constexpr explicit ShardTable(std::index_sequence<kIds...>) : table_{Shard(kIds)...} {}
-  Shard& operator[](unsigned id) { return table_[id]; }
+  void make(unsigned first, unsigned end) {
+    for (unsigned id = first; id < end; ++id) new (&storage_[id * sizeof(Shard)]) Shard(id);
+  }
+  Shard& operator[](unsigned id) { return begin()[id]; }
   // Those of the nodes in use; the others were never touched.
-  Shard* begin() { return table_; }
-  Shard* end() { return table_ + shards_of(node_count()); }
+  Shard* begin() { return std::launder(reinterpret_cast<Shard*>(storage_)); }
+  Shard* end() { return begin() + shards_of(node_count()); }
 
  private:
-  Shard table_[kMaxShards];
+  alignas(Shard) unsigned char storage_[kMaxShards * sizeof(Shard)];
 };
 
 extern PM_SHARED ShardTable shards;

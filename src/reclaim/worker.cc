@@ -105,7 +105,7 @@ uint64_t hard_mark(size_t bytes) {
 }
 
 // The nearest mark is the one that the page layer's callers compare with. Slices look at every slow path.
-void rearm() {
+PM_START void rearm() {
   uint64_t nearest = hard_mark(SIZE_MAX);
   for (const std::atomic<uint64_t>* mark : {&start_mark, &age_mark, &kick_mark, &limit_mark}) {
     if (get(*mark) < nearest) nearest = get(*mark);
@@ -453,7 +453,7 @@ void set_first_marks() {
 
 }  // namespace
 
-void worker_configure(const WorkerOptions& options) {
+PM_START void worker_configure(const WorkerOptions& options) {
   settings = options;
   set(start_bytes, options.start_bytes);
   set_first_marks();

@@ -74,7 +74,7 @@ void expand_path(const char* pattern, TextWriter& out) {
 
 int report_file() { return kept_stderr; }
 
-void report_at_exit() {
+PM_START void report_at_exit() {
   Options o;
   options_now(o);
   if (o.stats == "0" || os::is_secure() || serving() == Serving::not_started) return;
@@ -85,7 +85,7 @@ void report_at_exit() {
   if (fd != kept_stderr) os::close_file(fd);
 }
 
-void prepare_report() {
+PM_START void prepare_report() {
   const bool any = !(options().stats == "0") || options().profile != 0;
   if (!any || os::is_secure()) return;
   const int copy = os::keep_file(2);

@@ -53,7 +53,7 @@ bool is_level(enum pm_pressure level) { return level >= PM_PRESSURE_MODERATE && 
 
 }  // namespace
 
-PressureOptions pressure_options(const Options& o) {
+PM_START PressureOptions pressure_options(const Options& o) {
   PressureOptions out = {};
   out.levels = level_options(o);
   out.forecast.critical_seconds = static_cast<uint32_t>(o.trend_critical);
@@ -64,7 +64,7 @@ PressureOptions pressure_options(const Options& o) {
   return out;
 }
 
-void start_pressure(const Options& o) {
+PM_START void start_pressure(const Options& o) {
   WorkerOptions worker = {};
   worker.mode = o.worker == "off" ? WorkerMode::off : o.worker == "always" ? WorkerMode::always : WorkerMode::automatic;
   worker.start_bytes = o.worker_start_bytes;

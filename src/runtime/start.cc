@@ -18,8 +18,8 @@
 namespace pm {
 namespace {
 
-Options current;
-ClassTable user_classes;  // untouched, hence without pages, unless POOLMALLOC_SIZE_CLASSES is set
+Options& current = process_options;
+PM_WIDE ClassTable user_classes;  // untouched, hence without pages, unless POOLMALLOC_SIZE_CLASSES is set
 
 // Release by the starter pairs with acquire by everybody who finds the heap started.
 std::atomic<Serving> state{Serving::not_started};
@@ -117,16 +117,24 @@ Serving start() {
 
 }  // namespace
 
-void load_options() {
-  // By the constructor or by the first malloc, whichever comes first; no second thread exists yet.
-  static bool loaded = false;
-  if (loaded) return;
-  loaded = true;
+namespace {
+
+PM_COLD void load_given_options() {
   char buffer[512];
   TextWriter out(buffer, write_to_stderr);
   parse_options(os::environment(), os::is_secure(), current, out);
   out.flush();
   abort_on_misuse = current.misuse == "abort";
+}
+
+}  // namespace
+
+void load_options() {
+  // By the constructor or by the first malloc, whichever comes first; no second thread exists yet.
+  static bool loaded = false;
+  if (loaded) return;
+  loaded = true;
+  if (mentions_options(os::environment())) load_given_options();
 }
 
 const Options& options() { return current; }

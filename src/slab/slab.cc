@@ -34,7 +34,7 @@ struct alignas(kCacheLine) ClassSlabs {
 Table<SlabRecord> records;
 Table<std::atomic<bool>> committed_blocks;
 // By the node that the slabs lie on; the rows of nodes that there are not stay untouched.
-ClassSlabs classes[kMaxNodes][kMaxClasses];
+PM_WIDE ClassSlabs classes[kMaxNodes][kMaxClasses];
 std::atomic<uint64_t> created{0};
 std::atomic<uint64_t> released{0};
 std::atomic<uint64_t> sweeps{0};

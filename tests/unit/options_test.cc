@@ -53,6 +53,18 @@ TEST_CASE("without variables every option has its default") {
   CHECK(parsed.options.stats_file[0] == '\0');
 }
 
+TEST_CASE("options are the defaults before anything ran, and an environment without any need not be parsed") {
+  for (size_t i = 0; i < kOptionCount; ++i) {
+    INFO(kOptionInfo[i].name);
+    CHECK(pm::is_default_option(pm::process_options, i));
+  }
+  const char* const without[] = {"HOME=/root", "POOLMALLOC", "POOL=POOLMALLOC_CHECK=off", nullptr};
+  const char* const with[] = {"HOME=/root", "POOLMALLOC_=", nullptr};
+  CHECK(!pm::mentions_options(nullptr));
+  CHECK(!pm::mentions_options(without));
+  CHECK(pm::mentions_options(with));
+}
+
 TEST_CASE("every default and every choice is a value that set_option takes") {
   Options options = parse({}).options;
   char buffer[256];
