@@ -20,6 +20,8 @@
 #define PM_COLD __attribute__((noinline, cold))
 // Every process runs it: laid out beside the hot code wherever it is written (preload/layout.ld).
 #define PM_START __attribute__((noinline, section(".text.hot.start")))
+// A small process never runs it: laid out with the rare files.
+#define PM_RARE __attribute__((noinline, cold, section(".text.rare")))
 // On a table of which a small process uses a row or nothing: laid out behind the other variables.
 #define PM_WIDE __attribute__((section(".bss.wide")))
 // On a variable that several files share: tells the compiler that it is not another library's, so that one instruction

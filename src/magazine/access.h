@@ -47,6 +47,8 @@ struct alignas(kCacheLine) BlockLock {
 extern PM_SHARED BlockLock block_locks[kLockedBlocks];
 extern PM_SHARED char* locked_blocks;
 extern PM_SHARED uint32_t locked_block_count;
+// Whether any of those has had a magazine; relaxed: read by who drains, after what it is to drain.
+extern PM_SHARED std::atomic<bool> locked_blocks_used;
 
 // Holds a block's lock. A signal handler inside any lock gets it only if it is free: it must not wait.
 class BlockGuard {
@@ -135,6 +137,7 @@ struct LockedAccess {
   static void open(uint32_t cpu, ClassId id, uint64_t word, uint16_t end) {
     const BlockGuard guard(cpu);
     PM_CHECK(guard.taken());
+    locked_blocks_used.store(true, std::memory_order_relaxed);
     block(cpu).words[id].store(word, std::memory_order_relaxed);
     block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
   }

@@ -203,6 +203,7 @@ void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
 //      (Slot 0xffff belongs to no magazine and is null, as slot 0 is, so meanwhile other pops find nothing.)
 bool drain_rseq(uint32_t cpu, bool arm) {
   CpuBlock& block = RseqAccess::block(cpu);
+  if (block.next_slot.load(std::memory_order_relaxed) == 0) return true;  // and stays so: the layout lock is held
   uint16_t ends[kMaxClasses];
   uint64_t taken[kMaxClasses];
   bool pending[kMaxClasses] = {};

@@ -23,6 +23,7 @@ uint32_t magazine_cpus = 0;
 BlockLock block_locks[kLockedBlocks];
 char* locked_blocks = nullptr;
 uint32_t locked_block_count = 0;
+std::atomic<bool> locked_blocks_used{false};
 
 namespace {
 
@@ -326,7 +327,9 @@ bool magazine_drain_all() {
 #if PM_HAS_RSEQ
   for (uint32_t cpu = 0; cpu < magazine_cpus; ++cpu) all = drain_cpu<RseqAccess>(cpu) && all;
 #endif
-  for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) all = drain_cpu<LockedAccess>(cpu) && all;
+  if (locked_blocks_used.load(std::memory_order_relaxed)) {
+    for (uint32_t cpu = 0; cpu < locked_block_count; ++cpu) all = drain_cpu<LockedAccess>(cpu) && all;
+  }
   depot_drain(SIZE_MAX);
   return all;
 }
@@ -406,7 +409,7 @@ bool is_used(const CpuBlock& block) { return block.next_slot.load(std::memory_or
 
 }  // namespace
 
-void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]) {
+PM_RARE void magazine_collect(MagazineClassStatistics (&rows)[kMaxClasses]) {
   for (MagazineClassStatistics& row : rows) row = {};
   each_block([&](const CpuBlock& block) {
     if (!is_used(block)) return;

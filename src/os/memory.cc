@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/bits.h"
+#include "base/compiler.h"
 #include "os/process.h"
 #include "os/syscall.h"
 
@@ -220,8 +221,8 @@ constexpr uint64_t kIsHuge = uint64_t{1} << 6;
 
 }  // namespace
 
-bool find_huge_pages(uintptr_t start, size_t bytes, void (*use)(void* context, uintptr_t from, size_t bytes),
-                     void* context) {
+PM_RARE bool find_huge_pages(uintptr_t start, size_t bytes, void (*use)(void* context, uintptr_t from, size_t bytes),
+                             void* context) {
   const long fd = raw_syscall(SYS_openat, AT_FDCWD, argument("/proc/self/pagemap"), O_RDONLY | O_CLOEXEC);
   if (failed(fd)) return false;
   bool works = true;

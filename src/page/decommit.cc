@@ -152,7 +152,7 @@ bool give_to_system(Victims& victims) {
 }
 
 // Decommits dirty runs of one shard until `goal` granules are given.
-size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
+PM_RARE size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
   size_t given = 0;
   while (given < goal << kGranuleShift) {
     Victims victims;

@@ -237,7 +237,7 @@ bool Extents::extend(GranuleIndex first, uint32_t granules, uint32_t wanted) {
   return true;
 }
 
-GranuleIndex Extents::take_dirty(uint64_t goal) {
+PM_RARE GranuleIndex Extents::take_dirty(uint64_t goal) {
   file_aside();
   const GranuleIndex extent = dirtied_.largest();
   if (extent == kNoGranule) return kNoGranule;

@@ -95,7 +95,7 @@ FreeLarge free_large(void* p, void** start) {
 
 size_t large_size(const void* p) { return region.extent(region.granule_of(p)).bytes; }
 
-bool resize_large(void* p, size_t bytes) {
+PM_RARE bool resize_large(void* p, size_t bytes) {
   if (!fits_window(bytes) || inside_lock()) return false;
   const GranuleIndex first = region.granule_of(p);
   const size_t rounded = object_bytes(bytes);
@@ -142,7 +142,7 @@ bool move_pages(GranuleIndex from, GranuleIndex to, size_t bytes) {
 
 }  // namespace
 
-void* move_large(void* p, size_t bytes) {
+PM_RARE void* move_large(void* p, size_t bytes) {
   constexpr size_t kWorthMoving = kMiB;
   const GranuleIndex from = region.granule_of(p);
   const size_t old_bytes = region.extent(from).bytes;

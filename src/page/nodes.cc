@@ -61,7 +61,7 @@ void order_by_distance() {
 
 }  // namespace
 
-void learn() {
+PM_RARE void learn() {
   if (learning.exchange(true, std::memory_order_acquire)) return;
   if (os::read_numa(os::current_cpu(), map) && map.count > 1 && !os::numa().has_policy()) {
     order_by_distance();

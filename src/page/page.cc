@@ -51,7 +51,7 @@ size_t page_trim(size_t goal, TrimScope scope) {
                       {.wait = true, .break_dense = goal >= all || scope == TrimScope::even_dense, .scope = scope});
 }
 
-bool page_in_hand() {
+PM_RARE bool page_in_hand() {
   for (Shard& shard : shards) {
     const ShardGuard guard(shard);
     if (shard.busy != 0) return true;
@@ -59,7 +59,7 @@ bool page_in_hand() {
   return false;
 }
 
-DirtyFigures page_dirty() {
+PM_RARE DirtyFigures page_dirty() {
   DirtyFigures out = {0, 0};
   for (Shard& shard : shards) {
     const ShardGuard guard(shard);
@@ -70,7 +70,7 @@ DirtyFigures page_dirty() {
   return out;
 }
 
-PageFigures page_figures() {
+PM_RARE PageFigures page_figures() {
   PageFigures out = {};
   for (Shard& shard : shards) {
     const ShardGuard guard(shard);
@@ -85,7 +85,7 @@ PageFigures page_figures() {
   return out;
 }
 
-void page_collect(PageStatistics& out) {
+PM_RARE void page_collect(PageStatistics& out) {
   out = {};
   if (!inside_lock()) release_deferred(true);
   for (Shard& shard : shards) {
@@ -190,7 +190,7 @@ void unlock_shards(unsigned nodes) {
 
 }  // namespace
 
-void page_before_fork() {
+PM_RARE void page_before_fork() {
   for (;;) {
     const unsigned nodes = node_count();
     lock_shards(nodes);

@@ -115,7 +115,7 @@ Region::Range& Region::range_of(GranuleIndex g) {
   return ranges_[node];
 }
 
-void Region::give_back(const Chunk& chunk) {
+PM_RARE void Region::give_back(const Chunk& chunk) {
   LockGuard guard(lock_);
   Range& range = range_of(chunk.first);
   Chunk whole = chunk;
@@ -147,7 +147,7 @@ void Region::give_back(const Chunk& chunk) {
   *shortest = whole;
 }
 
-bool Region::divide(unsigned nodes) {
+PM_RARE bool Region::divide(unsigned nodes) {
   LockGuard guard(lock_);
   const GranuleIndex from = ranges_[0].top;
   const auto length = static_cast<uint32_t>(align_down((window_ - from) / 2 / nodes, kBlockGranules));
@@ -193,7 +193,7 @@ void Region::publish(const Chunk& chunk, uint8_t owner) {
   }
 }
 
-Region::Chunk Region::adopt(uint32_t granules, uint8_t owner) {
+PM_RARE Region::Chunk Region::adopt(uint32_t granules, uint8_t owner) {
   if (granules > window_) return {0, 0};
   const auto needed = static_cast<uint32_t>(align_up(granules, kBlockGranules));
   const size_t bytes = size_t{needed} << kGranuleShift;
@@ -213,7 +213,7 @@ Region::Chunk Region::adopt(uint32_t granules, uint8_t owner) {
   return {0, 0};
 }
 
-void Region::abandon(const Chunk& chunk) {
+PM_RARE void Region::abandon(const Chunk& chunk) {
   os::memory().release(address_of(address(chunk.first)), size_t{chunk.granules} << kGranuleShift);
   extents_.clear(chunk.first, chunk.granules);
   for (uint32_t g = chunk.first; g < chunk.first + chunk.granules; g += kBlockGranules) {

@@ -88,7 +88,7 @@ void release_any(Shard& shard, GranuleIndex first) {
 
 }  // namespace
 
-void release_deferred(bool wait) {
+PM_RARE void release_deferred(bool wait) {
   uint32_t at = deferred.take_all();
   while (at != kNoIndex) {
     const uint32_t next = deferred_link(at).load(std::memory_order_relaxed);

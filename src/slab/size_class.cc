@@ -92,7 +92,7 @@ static_assert(make_default().by_size[0] == 1 && make_default().by_size[1] == 1);
 constinit const ClassTable kDefaultClasses = make_default();
 const ClassTable* class_table = &kDefaultClasses;
 
-void add_size_classes(const uint32_t* sizes, size_t count, ClassTable& storage) {
+PM_RARE void add_size_classes(const uint32_t* sizes, size_t count, ClassTable& storage) {
   storage = kDefaultClasses;
   for (size_t i = 0; i < count; ++i) {
     const auto size = static_cast<uint32_t>(align_up(sizes[i], kSizeStep));

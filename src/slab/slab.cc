@@ -219,7 +219,7 @@ bool is_worth_hollowing(GranuleIndex slab, const SizeClass& c) {
 
 // Decommits the free pages of the class's sparse slabs. Those are off the stack for as long: other threads use the
 // fuller ones.
-size_t hollow_class(ClassSlabs& slabs, ClassId id) {
+PM_RARE size_t hollow_class(ClassSlabs& slabs, ClassId id) {
   if (slabs.sweeping.exchange(true, std::memory_order_acquire)) return 0;
   const SizeClass& c = size_class(id);
   uint32_t sparse = kNoIndex;
@@ -381,7 +381,7 @@ SlotPlace slab_find(const void* p) {
   return {id, object, place.exact, records[place.slab].core.is_free(place.slot)};
 }
 
-void slab_collect(SlabClassStatistics (&rows)[kMaxClasses]) {
+PM_RARE void slab_collect(SlabClassStatistics (&rows)[kMaxClasses]) {
   for (SlabClassStatistics& row : rows) row = {};
   each_slab([&](GranuleIndex slab, ClassId id) {
     ++rows[id].slabs;
