@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include "base/compiler.h"
 #include "base/text.h"
 #include "runtime/node_order.h"
 #include "topology/topology.h"
@@ -30,10 +31,7 @@ bool find_module(char* path, size_t size) {
   return folder != 0 && out.total() < size;
 }
 
-}  // namespace
-
-void load_topology_if_due() {
-  if (!node_order_is_due()) return;
+PM_COLD void load_topology() {
   char path[4096];
   if (!find_module(path, sizeof path)) return;
   void* const module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -42,6 +40,12 @@ void load_topology_if_due() {
   const auto read = reinterpret_cast<TopologyReader>(dlsym(module, kReader));
   if (read != nullptr && read(&machine) == 0) use_node_order(machine);
   dlclose(module);
+}
+
+}  // namespace
+
+PM_START void load_topology_if_due() {
+  if (node_order_is_due()) load_topology();
 }
 
 }  // namespace pm

@@ -90,7 +90,7 @@ FileHeap* FileHeap::checked(void* handle, long& error) {
   return &heap;
 }
 
-FileHeap* FileHeap::of(const void* p) {
+PM_START FileHeap* FileHeap::of(const void* p) {
   if (!region.contains(p)) return nullptr;
   const uint8_t owner = region.block(region.granule_of(p)).owner.load(std::memory_order_acquire);
   const unsigned index = owner - 1U - kFirstFileOwner;

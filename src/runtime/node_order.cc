@@ -22,7 +22,7 @@ unsigned number_of(unsigned kernel) {
 
 }  // namespace
 
-bool node_order_is_due() {
+PM_START bool node_order_is_due() {
   if (PM_LIKELY(node_count() == 1)) return false;
   return !asked.load(std::memory_order_relaxed) && !asked.exchange(true, std::memory_order_relaxed);
 }
