@@ -110,6 +110,14 @@ PM_START void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_byte
   if (heap_bytes < kLargeHeap) return note_control(start, bytes);
   // Where the kernel makes huge pages by itself, advice adds nothing but mappings.
   if (policy() != static_cast<uint8_t>(os::HugePolicy::on_advice)) return;
+  // Many threads may find the heap used up at once, and each grows it by a chunk. If each touched a page of its own,
+  // the heap would be larger by as many for a long time: a thousand threads left 26 MiB more resident than two.
+  if (asking_.exchange(true, std::memory_order_relaxed)) return note_control(start, bytes);
+  advise_when_dense(start, bytes);
+  asking_.store(false, std::memory_order_relaxed);
+}
+
+void HugeAdvice::advise_when_dense(uintptr_t start, size_t bytes) {
   const uint32_t wait = wait_.load(std::memory_order_relaxed);
   if (wait > 0) wait_.store(wait - 1, std::memory_order_relaxed);
   if (wait > 0 || bytes < 2 * kBlockBytes || !is_dense()) return note_control(start, bytes);

@@ -54,9 +54,12 @@ class HugeAdvice {
   // Lets a barred block be huge again. False if that is refused.
   bool readmit(uint32_t block);
 
+  void after_fork_child() { asking_.store(false, std::memory_order_relaxed); }
+
   uint64_t advised_bytes() const { return advised_.load(std::memory_order_relaxed); }
 
  private:
+  void advise_when_dense(uintptr_t start, size_t bytes);
   bool ask(uintptr_t start, size_t bytes, uint32_t splits);
   void bar(uint32_t block);
   bool is_cheap(uintptr_t start);
@@ -75,6 +78,8 @@ class HugeAdvice {
   std::atomic<uint32_t> wait_{0};       // chunks to let pass before the next look
   std::atomic<uint32_t> patience_{4};   // and how many after the next dear one
   std::atomic<uint64_t> advised_{0};
+  // A thread is asking for a dense heap's chunk. Relaxed: guards no data, and who finds it set goes without.
+  std::atomic<bool> asking_{false};
   std::atomic<uint32_t> next_control_{0};
   std::atomic<uint64_t> controls_[kControls] = {};
 };

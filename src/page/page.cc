@@ -217,6 +217,7 @@ void page_after_fork_child(bool interrupted) {
   region.lock().reset_in_child(interrupted);
   for (Shard& shard : shards) shard.lock.reset_in_child(interrupted);
   nodes_after_fork_child();
+  huge_advice.after_fork_child();
 }
 
 }  // namespace pm

@@ -83,6 +83,33 @@ TEST_CASE("auto asks for a dense heap's chunks, but for their first eighth, whic
   });
 }
 
+TEST_CASE("of threads that grow the heap at once, one asks and touches a page") {
+  in_fresh_process([] {
+    static HugeAdvice advice;
+    start(advice, HugeMode::automatic);
+    grow(advice, kMiB);
+    script.during_populate = [] {
+      script.during_populate = nullptr;
+      const size_t asked = script.huge.size();
+      grow(advice, kLargeHeap, 16);
+      EXPECT(script.huge.size() == asked);
+    };
+    grow(advice, kLargeHeap, 16);
+    EXPECT(script.during_populate == nullptr);
+    // The next that grows alone asks again, and so does a child that was forked in the middle.
+    script.during_populate = [] {
+      script.during_populate = nullptr;
+      advice.after_fork_child();
+      const size_t before = script.huge.size();
+      for (int i = 0; i < 20; ++i) grow(advice, kLargeHeap, 4);
+      EXPECT(script.huge.size() > before);
+    };
+    const size_t asked = script.huge.size();
+    for (int i = 0; i < 20; ++i) grow(advice, kLargeHeap, 4);
+    EXPECT(script.huge.size() > asked);
+  });
+}
+
 TEST_CASE("auto asks for nothing where what is there is not touched whole") {
   in_fresh_process([] {
     HugeAdvice advice;

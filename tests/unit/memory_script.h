@@ -25,6 +25,7 @@ struct MemoryScript {
   size_t hugetlb_pool = 0;  // bytes
   bool gigantic = false;    // pages of 1 GiB are to be had
   size_t resident_of_block = kBlockBytes;
+  void (*during_populate)() = nullptr;  // what another thread does meanwhile
   // Notes.
   std::vector<Range> huge, small, collapsed, hugetlb, replaced, decommitted;
   unsigned policy_reads = 0;
@@ -61,6 +62,10 @@ inline void follow_script() {
   scripted.replace = [](uintptr_t start, size_t bytes) {
     script.replaced.push_back({start, bytes});
     return kernel.replace(start, bytes);
+  };
+  scripted.populate = [](uintptr_t start, size_t bytes) {
+    if (script.during_populate != nullptr) script.during_populate();
+    return kernel.populate(start, bytes);
   };
   scripted.resident = [](uintptr_t, size_t bytes) { return bytes == kBlockBytes ? script.resident_of_block : bytes; };
   scripted.huge_policy = [] {
