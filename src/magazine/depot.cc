@@ -30,10 +30,10 @@ constexpr uint64_t kMostBatches = 256 * 1024;
 
 Table<Batch> table;
 IndexStack<StdAtomic> unused;
-std::atomic<uint32_t> made{0};              // batches handed out so far; their memory is committed
+std::atomic<uint32_t> made{0};                      // batches handed out so far; their memory is committed
 PM_WIDE ClassDepot depots[kMaxNodes][kMaxClasses];  // rows of nodes that there are not stay untouched
-std::atomic<uint64_t> held_bytes{0};        // relaxed: a bound, not an account
-std::atomic<uint64_t> limit{0};             // relaxed: a setting
+std::atomic<uint64_t> held_bytes{0};                // relaxed: a bound, not an account
+std::atomic<uint64_t> limit{0};                     // relaxed: a setting
 uint32_t most_batches = 0;
 
 std::atomic<uint32_t>& link_of(uint32_t index) { return table[index].next; }

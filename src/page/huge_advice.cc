@@ -20,7 +20,7 @@ uintptr_t block_address(uint32_t block) { return region_view.base + size_t{block
 
 HugeAdvice huge_advice;
 
-void HugeAdvice::set_mode(HugeMode mode) {
+PM_START void HugeAdvice::set_mode(HugeMode mode) {
   if (mode != HugeMode::never) ever_huge_.store(true, std::memory_order_relaxed);
   mode_.store(mode, std::memory_order_relaxed);
 }

@@ -41,7 +41,7 @@ void adopt(const Options& o) {
 
 }  // namespace
 
-void options_now(Options& out) {
+PM_START void options_now(Options& out) {
   out = options();
   if (!any_change.load(std::memory_order_acquire)) return;
   // A signal handler that interrupted the writer gets what was in force at the start.
@@ -83,7 +83,7 @@ bool change_own_limits(uint64_t soft, uint64_t hard) {
   return true;
 }
 
-HugeMode huge_mode(const Options& options) {
+PM_START HugeMode huge_mode(const Options& options) {
   if (options.huge == "auto") return HugeMode::automatic;
   if (options.huge == "always") return HugeMode::always;
   if (options.huge == "collapse") return HugeMode::collapse;

@@ -180,7 +180,9 @@ NotifyStatistics notify_statistics() {
   return {called.load(std::memory_order_relaxed), overdue.load(std::memory_order_relaxed)};
 }
 
-PM_START void set_callback_seconds(uint64_t seconds) { patience_ns.store(seconds * kSecond, std::memory_order_relaxed); }
+PM_START void set_callback_seconds(uint64_t seconds) {
+  patience_ns.store(seconds * kSecond, std::memory_order_relaxed);
+}
 
 void notify_after_fork_child() {
   alarm_after_fork_child();

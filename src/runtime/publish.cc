@@ -39,7 +39,7 @@ struct Publication {
   HeapWalk walk;
 };
 
-Publication now_published;
+constinit Publication now_published = {};
 
 os::FileIdentity identity_of(int fd) {
   const os::FileFunctions& files = os::files();

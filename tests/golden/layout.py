@@ -42,6 +42,8 @@ def main():
     harness.expect(sections[".data"][1] <= MOST_DATA, f".data has {sections['.data'][1]} bytes")
     symbols = [(int(address, 16), name) for address, kind, name in re.findall(
         r"^([0-9a-f]+) ([tTW]) (\S+)$", output("nm", library), re.MULTILINE)]
+    started = [name for _, name in symbols if name.startswith("_GLOBAL__sub_I_")]
+    harness.expect(not started, f"{started}: variables that code initialises, in every process")
     for wanted, is_behind in [(name, True) for name in BEHIND] + [(name, False) for name in FRONT]:
         found = [(address, name) for address, name in symbols if name == wanted or (wanted[:2] == "pm" and wanted in name)]
         harness.expect(found, f"no function {wanted}: this list is out of date")
