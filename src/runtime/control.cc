@@ -1,9 +1,14 @@
 #include "runtime/control.h"
 
+#include <cerrno>
+
 #include "heap/heap.h"
 #include "metrics/events.h"
+#include "os/files.h"
 #include "os/process.h"
 #include "page/page.h"
+#include "profile/dump.h"
+#include "profile/profile.h"
 #include "reclaim/executor.h"
 #include "runtime/live_options.h"
 #include "runtime/runtime.h"
@@ -117,6 +122,50 @@ bool answer_trim(ControlJob& job, TextWriter& reply) {
   return true;
 }
 
+// Bytes between samples, where the request does not say.
+constexpr uint64_t kUsualPeriod = 512 * kKiB;
+
+bool reply_error(const char* why, TextWriter& reply) {
+  reply.text("error ").text(why).text("\n");
+  return true;
+}
+
+bool answer_profile_start(const Request& request, TextWriter& reply) {
+  uint64_t period = kUsualPeriod;
+  if (request.argument_size != 0 && !parse_bytes(request.argument, period)) {
+    reply.text("error ").text(request.argument).text(" is not a number of bytes\n");
+    return true;
+  }
+  switch (profile_start(period)) {
+    case 0: break;
+    case -EALREADY: return reply_error("a profile is being taken already", reply);
+    case -EINVAL: return reply_error("a period is 1 byte to 1 TiB", reply);
+    default: return reply_error("there is no memory for a profile", reply);
+  }
+  reply.text("ok samples one allocation in ").number(period).text(" bytes\n");
+  return true;
+}
+
+bool answer_profile_stop(TextWriter& reply) {
+  if (profile_stop() != 0) return reply_error("no profile is being taken", reply);
+  reply.text("ok what was counted can still be dumped\n");
+  return true;
+}
+
+// A pipe or a socket could make the worker wait for whoever reads it.
+bool answer_profile_dump(const ControlJob& job, TextWriter& reply) {
+  if (job.file < 0 || os::files().identify(os::files().context, job.file).kind != os::FileKind::regular)
+    return reply_error("prof dump needs a regular file", reply);
+  switch (profile_dump(job.file)) {
+    case 0: break;
+    case -ESRCH: return reply_error("no profile was started: poolmalloc prof start", reply);
+    case -EBUSY: return reply_error("the profile is being written by another thread", reply);
+    default: return reply_error("the profile could not be written", reply);
+  }
+  reply.text("ok\n");
+  return true;
+}
+
 }  // namespace
 
 bool answer_control(ControlJob& job, TextWriter& reply) {
@@ -126,6 +175,9 @@ bool answer_control(ControlJob& job, TextWriter& reply) {
     case Verb::set: return answer_set(job.request, reply);
     case Verb::get: return answer_get(job.request, reply);
     case Verb::options: return answer_options(reply);
+    case Verb::profile_start: return answer_profile_start(job.request, reply);
+    case Verb::profile_stop: return answer_profile_stop(reply);
+    case Verb::profile_dump: return answer_profile_dump(job, reply);
   }
   return true;
 }

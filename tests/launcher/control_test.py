@@ -260,7 +260,7 @@ def bad_requests():
     with Service("single", **KEEPING) as service:
         wait_for(service.pid)
         for request, answer in {
-            b"bogus\n": "error there is no such request; there are ping, trim, set, get, options\n",
+            b"bogus\n": "error there is no such request; there are ping, trim, set, get, options, prof start, prof stop, prof dump\n",
             b"trim 5x\n": "error 5x is not a number of bytes\n",
             b"trim 99999999999999999999\n": "error 99999999999999999999 is not a number of bytes\n",
             b"set dirty_bytes\n": "error dirty_bytes is not NAME=VALUE\n",

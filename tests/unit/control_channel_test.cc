@@ -149,8 +149,10 @@ TEST_CASE("what is no request gets an error and nothing else") {
     server.look();
     return client.reply();
   };
-  CHECK(answer("bogus\n") == "error there is no such request; there are ping, trim, set, get, options\n");
-  CHECK(answer("\n") == "error there is no such request; there are ping, trim, set, get, options\n");
+  CHECK(answer("bogus\n") ==
+        "error there is no such request; there are ping, trim, set, get, options, prof start, prof stop, prof dump\n");
+  CHECK(answer("\n") ==
+        "error there is no such request; there are ping, trim, set, get, options, prof start, prof stop, prof dump\n");
   CHECK(answer("ping") == "error the request has no end of line\n");
   CHECK(answer("ping\nping\n") == "error a connection is for one request\n");
   CHECK(answer("get " + std::string(pm::kMostRequest - 5, 'a') + "\n").size() == pm::kMostRequest - 1);

@@ -45,7 +45,8 @@ TEST_CASE("requests are a verb and at most one word") {
 TEST_CASE("what is none says why in one line") {
   for (const char* line : {"", " ", "pong", "pin", "pings", "PING", " ping", "trim1", "se", "set=1"}) {
     INFO(line);
-    CHECK(refusal(line) == "there is no such request; there are ping, trim, set, get, options");
+    CHECK(refusal(line) ==
+          "there is no such request; there are ping, trim, set, get, options, prof start, prof stop, prof dump");
   }
   CHECK(refusal("set") == "set needs an argument");
   CHECK(refusal("get") == "get needs an argument");
