@@ -116,6 +116,19 @@ void Engine::close() {
   open_ = false;
 }
 
+uint64_t Engine::look_at_limit() {
+  Sample sample = {};
+  open_sensors(false);
+  observer_.read({}, sample);
+  close();
+  uint64_t limit = effective_limit(sample);
+  for (const auto* own : {&own_limits.soft, &own_limits.hard}) {
+    const uint64_t bytes = own->load(std::memory_order_relaxed);
+    if (bytes != 0 && bytes < limit) limit = bytes;
+  }
+  return limit;
+}
+
 bool Engine::has_woken() {
   if (!open_) return false;
   pollfd* const entries = observer_.waitables();

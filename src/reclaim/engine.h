@@ -86,6 +86,8 @@ class Engine {
     cpu_ns_ += ns;
     budget_.spend(ns);
   }
+  // The limit in force, for who only wants to know whether it is near enough to look again and again.
+  uint64_t look_at_limit();
   // Closes the sensors; the next round opens them again.
   void close();
 

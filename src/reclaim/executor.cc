@@ -65,11 +65,17 @@ void count_released(Reason reason, uint64_t bytes) {
   add(reclaim_counters.released_bytes[static_cast<unsigned>(reason)], bytes);
 }
 
+uint32_t Executor::known_blocks() {
+  const uint32_t blocks = layers_->block_count();
+  while (looks_known_ < blocks && looks_known_ < kMostBlocks) looks_[looks_known_++] = {};
+  return blocks < kMostBlocks ? blocks : kMostBlocks;
+}
+
 Holdings Executor::look(uint64_t sparse_bytes) {
   Holdings out = {};
   const uint64_t now = layers_->clock_ns();
-  const uint32_t blocks = layers_->block_count();
-  for (uint32_t i = 0; i < blocks && i < kMostBlocks; ++i) {
+  const uint32_t blocks = known_blocks();
+  for (uint32_t i = 0; i < blocks; ++i) {
     MagazineUse use;
     if (!layers_->block_use(i, use)) continue;
     if (looks_[i].activity != use.activity || looks_[i].since_ns == 0) looks_[i] = {use.activity, now};
@@ -89,10 +95,10 @@ uint64_t Executor::drain(uint64_t goal, Reason reason) {
   // Emptying the magazines of a CPU at work costs its threads a refill a class: only where memory is worth more.
   const bool busy_too = reason == Reason::limit_near || reason == Reason::emergency || reason == Reason::requested;
   const uint64_t now = layers_->clock_ns();
-  const uint32_t blocks = layers_->block_count();
+  const uint32_t blocks = known_blocks();
   uint64_t moved = 0;
   for (unsigned pass = 0; pass < (busy_too ? 2U : 1U); ++pass) {
-    for (uint32_t i = 0; i < blocks && i < kMostBlocks && moved < goal; ++i) {
+    for (uint32_t i = 0; i < blocks && moved < goal; ++i) {
       MagazineUse use;
       if (!layers_->block_use(i, use) || use.bytes == 0) continue;
       const bool idle =

@@ -82,6 +82,7 @@ class Executor {
     uint64_t since_ns;  // when `activity` was first seen
   };
 
+  uint32_t known_blocks();
   uint64_t drain(uint64_t goal, Reason reason);
   uint64_t decommit(const Step& step, TrimScope scope, GoOn go_on, void* context);
   void collapse(uint64_t goal);
@@ -90,7 +91,8 @@ class Executor {
   const ReclaimLayers* layers_ = &kRealLayers;
   Prices prices_ = kUnmeasuredPrices;
   uint64_t slab_decommits_ = 0;
-  Look looks_[kMostBlocks] = {};
+  uint32_t looks_known_ = 0;
+  Look looks_[kMostBlocks];  // the first `looks_known_`: most machines have few CPUs, and this is many pages
 };
 
 }  // namespace pm

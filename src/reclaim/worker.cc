@@ -21,6 +21,10 @@ constexpr uint64_t kFilesNs = 200 * kMs;    // between looks at the sensors' fil
 constexpr uint64_t kPlaceNs = 2 * kSecond;  // between looks whether the worker is in its place
 constexpr uint64_t kOldBytes = 4 * kMiB;    // less is too small to look at
 constexpr uint64_t kTryAgainBytes = 16 * kMiB;
+// From this size on a worker looks once how much memory there is: where that is little, small heaps matter as well.
+constexpr uint64_t kLimitLookBytes = 8 * kMiB;
+constexpr uint64_t kWorthShare = 32;           // of the limit: a heap that is worth a worker
+constexpr uint64_t kNeverStart = 1024 * kGiB;  // the largest worker_start_bytes
 constexpr uint64_t kRetryNs = 10 * kSecond;  // after the system refused a thread
 constexpr uint64_t kSliceEveryNs = 500 * kMs;
 constexpr uint64_t kSliceNs = kMs;
@@ -46,6 +50,8 @@ struct State {
   std::atomic<bool> turn;       // somebody runs a round
   std::atomic<bool> relieving;  // a thread makes room in an emergency
   std::atomic<bool> stop;
+  std::atomic<bool> leaving;  // the worker will end without another look at anything
+  std::atomic<bool> wanted;   // a worker, however small the heap: somebody listens
   std::atomic<uint32_t> bell;  // what the worker sleeps on
   std::atomic<uint32_t> pauses;
   std::atomic<uint32_t> parked;
@@ -58,6 +64,7 @@ struct State {
   SeqCell<PressureView> view;
   void* kept_by_runtime;  // the worker's thread only
   uint32_t configured;    // the version of the settings that the engine has; owned by the turn
+  bool has_engine;  // the turn's holder's, as the engine is
   alignas(Engine) char engine[sizeof(Engine)];
 };
 
@@ -72,6 +79,9 @@ os::RawThread* thread = nullptr;
 bool wiped_on_fork = false;
 uintptr_t memory_start = 0;
 size_t memory_bytes = 0;
+
+// The heap that is worth a worker by the limit; 0 until one has looked at that.
+std::atomic<uint64_t> scarce_bytes{0};
 
 // Marks in bytes of exposure; see marks.h. Relaxed: whoever reads an old one acts a moment later.
 std::atomic<uint64_t> start_mark{kNoMark};
@@ -93,9 +103,25 @@ std::atomic<int> young_process{0};
 uint64_t get(const std::atomic<uint64_t>& value) { return value.load(std::memory_order_relaxed); }
 void set(std::atomic<uint64_t>& value, uint64_t to) { value.store(to, std::memory_order_relaxed); }
 
-Engine& engine_of(State& state) { return *reinterpret_cast<Engine*>(state.engine); }
+// Made by the first holder of the turn, not by the thread that starts the worker: it touches a hundred kilobytes.
+Engine& engine_of(State& state) {
+  if (state.has_engine) return *reinterpret_cast<Engine*>(state.engine);
+  Engine* const engine = new (state.engine) Engine;
+  engine->configure(settings.pressure);
+  state.configured = 0;
+  state.has_engine = true;
+  return *engine;
+}
 
-uint64_t first_start_mark() { return settings.mode == WorkerMode::always ? 0 : get(start_bytes); }
+// The heap that is worth a worker, or one that is worth its look at the limit.
+uint64_t first_start_mark() {
+  if (settings.mode == WorkerMode::always) return 0;
+  const uint64_t large = get(start_bytes);
+  if (settings.mode == WorkerMode::off || large == kNeverStart) return large;
+  const uint64_t scarce = get(scarce_bytes);
+  const uint64_t first = scarce != 0 ? scarce : kLimitLookBytes;
+  return first < large ? first : large;
+}
 
 uint64_t hard_mark(size_t bytes) {
   const uint64_t hard = get(own_limits.hard);
@@ -146,9 +172,6 @@ State* own_state() {
   const int owner = found->process.load(std::memory_order_acquire);
   if (owner == me) return found;
   if (owner != 0 || found->setting_up.exchange(true, std::memory_order_acquire)) return nullptr;
-  Engine* const engine = new (found->engine) Engine();
-  engine->configure(settings.pressure);
-  found->configured = 0;
   // Release pairs with the acquire above.
   found->process.store(me, std::memory_order_release);
   return found;
@@ -224,7 +247,8 @@ bool sleep_until(State& state, ControlChannel& channel, uint32_t rung, uint64_t 
     if (sleep_ns != 0) os::wait_on(state.bell, rung, sleep_ns);
     if (left <= kFilesNs || now + sleep_ns - looked_ns < kFilesNs) continue;
     looked_ns = now + sleep_ns;
-    if (engine_of(state).has_woken()) return true;
+    const Turn turn(state);
+    if (turn.taken && engine_of(state).has_woken()) return true;
   }
 }
 
@@ -245,25 +269,44 @@ bool may_have_channel() {
   return settings.control != nullptr && thread->own_files && os::are_inherited(thread->filters);
 }
 
+// Whether the heap is worth a worker: large, or large for the memory there is, which is learnt once.
+bool is_worth_it(State& state) {
+  if (settings.mode == WorkerMode::always || state.wanted.load(std::memory_order_relaxed)) return true;
+  if (get(scarce_bytes) == 0) {
+    const Turn turn(state);
+    if (!turn.taken) return true;
+    const uint64_t share = engine_of(state).look_at_limit() / kWorthShare;
+    set(scarce_bytes, share > kLimitLookBytes ? share : kLimitLookBytes);
+  }
+  return exposed_bytes() >= first_start_mark();
+}
+
+enum class End : uint8_t { told, misplaced, sandboxed, not_worth_it };
+
 // Rounds until the thread is to end; returns why.
-os::Place do_rounds(State& state, ControlChannel& channel) {
+End do_rounds(State& state, ControlChannel& channel) {
   bool wants_channel = may_have_channel();
   uint32_t rung = state.bell.load(std::memory_order_acquire);
   uint64_t looked_ns = os::monotonic_ns();
   uint64_t round_ns = looked_ns + kFirstSleepNs;
   uint64_t open_ns = round_ns;
+  bool first = true;
   for (;;) {
     const uint64_t look_ns = looked_ns + kPlaceNs;
     const bool early = sleep_until(state, channel, rung, round_ns < look_ns ? round_ns : look_ns);
-    if (state.stop.load(std::memory_order_relaxed)) return os::Place::same;
+    if (state.stop.load(std::memory_order_relaxed)) return End::told;
     park(state);
     const uint64_t now = os::monotonic_ns();
     if (now >= look_ns) {
       looked_ns = now;
       const os::Place place = os::place_of(*thread);
-      if (place != os::Place::same) return place;
+      if (place != os::Place::same) return place == os::Place::sandboxed ? End::sandboxed : End::misplaced;
     }
-    if (wants_channel && now >= open_ns) {
+    if (first && (early || now >= round_ns)) {
+      if (!is_worth_it(state)) return End::not_worth_it;
+      first = false;
+    }
+    if (wants_channel && !first && now >= open_ns) {
       open_ns = now + kPlaceNs;
       wants_channel = channel.open(os::process_id()) == -EADDRINUSE;
     }
@@ -277,14 +320,15 @@ os::Place do_rounds(State& state, ControlChannel& channel) {
 void work(void* argument) {
   State& state = *static_cast<State*>(argument);
   ControlChannel channel;
-  const os::Place place = do_rounds(state, channel);
+  const End end = do_rounds(state, channel);
   channel.close();
   worker_ends(state.kept_by_runtime);
   const Turn turn(state);
   if (turn.taken) engine_of(state).close();
+  state.leaving.store(true, std::memory_order_release);
   // Whoever comes by next may start another. Not under a filter that came later: what it allows is unknown, and to ask
   // may be death.
-  set(start_mark, place == os::Place::sandboxed ? kNoMark : 0);
+  set(start_mark, end == End::sandboxed ? kNoMark : end == End::not_worth_it ? first_start_mark() : 0);
   rearm();
 }
 
@@ -293,17 +337,24 @@ void work(void* argument) {
 void note_start(State& state) {
   state.starts.fetch_add(1, std::memory_order_relaxed);
   set(start_mark, kNoMark);
-  set(age_mark, kNoMark);
+  // One that only looks at the limit may go again.
+  if (state.wanted.load(std::memory_order_relaxed) || exposed_bytes() >= get(start_bytes)) set(age_mark, kNoMark);
   record_event(EventKind::worker, exposed_bytes());
 }
 
 // Has a worker started, or makes slices do. Outside of locks. If not even that can be now, it is tried again when the
 // heap has grown some more.
-void start_worker() {
+void start_worker(bool wanted = false) {
   set(start_mark, kNoMark);
   State* const state = own_state();
   if (state == nullptr) return set(start_mark, exposed_bytes() + kTryAgainBytes);
-  if (os::is_running(*thread)) return;
+  if (os::is_running(*thread)) {
+    if (state->leaving.load(std::memory_order_acquire)) set(start_mark, exposed_bytes());
+    return;
+  }
+  // As with age: the filter of a small program may be deadly.
+  const bool small = !wanted && settings.mode == WorkerMode::automatic && exposed_bytes() < get(start_bytes);
+  if (small && os::is_sandboxed()) return set(start_mark, get(start_bytes));
   const uint64_t now = os::monotonic_ns();
   const uint64_t refused = get(state->refused_at_ns);
   if (settings.mode == WorkerMode::off || (refused != 0 && now - refused < kRetryNs)) {
@@ -311,6 +362,8 @@ void start_worker() {
     return;
   }
   state->stop.store(false, std::memory_order_relaxed);
+  state->leaving.store(false, std::memory_order_relaxed);
+  state->wanted.store(wanted || state->wanted.load(std::memory_order_relaxed), std::memory_order_relaxed);
   const long result = os::start_thread(*thread, "poolmalloc", work, state);
   if (result == -EBUSY) return;  // another thread was faster
   if (result == 0) {
@@ -318,6 +371,7 @@ void start_worker() {
     slicing.store(false, std::memory_order_relaxed);
   } else {
     set(state->refused_at_ns, now);
+    if (small) return set(start_mark, get(start_bytes));
     slicing.store(true, std::memory_order_relaxed);
   }
 }
@@ -342,8 +396,15 @@ void look_at_age() {
   }
   set(age_mark, kNoMark);
   State* const state = own_state();
-  if (state == nullptr || os::is_running(*thread) || os::is_sandboxed()) return;
+  if (state == nullptr || os::is_sandboxed()) return;
+  // A worker that only looks at the limit stays, unless it is about to go.
+  state->wanted.store(true, std::memory_order_relaxed);
+  if (os::is_running(*thread)) {
+    if (state->leaving.load(std::memory_order_acquire)) set(age_mark, kOldBytes);
+    return;
+  }
   state->stop.store(false, std::memory_order_relaxed);
+  state->leaving.store(false, std::memory_order_relaxed);
   if (os::start_thread(*thread, "poolmalloc", work, state) == 0) note_start(*state);
 }
 
@@ -465,7 +526,7 @@ void worker_reconfigure(uint64_t bytes, const PressureOptions& pressure) {
   changes.fetch_add(1, std::memory_order_release);
   set(start_bytes, bytes);
   // Unless it was met already.
-  if (!worker_was_started() && worker_state() == WorkerState::none) set(start_mark, first_start_mark());
+  if (get(start_mark) != kNoMark && worker_state() == WorkerState::none) set(start_mark, first_start_mark());
   rearm();
   kick();
 }
@@ -503,13 +564,16 @@ bool admit(size_t bytes, uint64_t before) {
 void set_own_limits(uint64_t soft, uint64_t hard) {
   set(own_limits.soft, soft);
   set(own_limits.hard, hard);
+  // A heap that was too small for a worker may be worth one now.
+  set(scarce_bytes, 0);
+  if (worker_state() == WorkerState::none && get(start_mark) != kNoMark) set(start_mark, first_start_mark());
   rearm();
   kick();
 }
 
 bool worker_want() {
   if (own_state() == nullptr) return false;
-  start_worker();
+  start_worker(true);
   rearm();
   return true;
 }

@@ -83,8 +83,48 @@ TEST_CASE("without an age to go by, only size starts the worker") {
   in_fresh_process([] {
     setenv("POOLMALLOC_WORKER_START_SECONDS", "0", 1);
     if (!start_heap()) return;
-    std::vector<void*> objects = fill(16 * kMiB, 1000);
+    std::vector<void*> objects = fill(7 * kMiB, 1000);
     EXPECT(!is_over_mark());
+    empty(objects);
+  });
+}
+
+TEST_CASE("a worker comes to look at the limit, and stays where the heap is large for it") {
+  in_fresh_process([] {
+    setenv("POOLMALLOC_WORKER_START_SECONDS", "0", 1);
+    if (!start_heap()) return;
+    set_own_limits(64 * 32 * kMiB, 0);  // a heap of 64 MiB is worth a worker
+    std::vector<void*> objects = fill(16 * kMiB, 1000);
+    if (worker_statistics().starts == 0) {  // no such threads here: then not before the heap is large
+      std::vector<void*> large = fill(64 * kMiB, 1000);
+      EXPECT(worker_state() == WorkerState::slices);
+      return;
+    }
+    EXPECT(eventually([] { return worker_state() == WorkerState::none; }));
+    PressureView view;
+    EXPECT(!is_over_mark() && !pressure_view(view));
+    std::vector<void*> more = fill(8 * kMiB, 1000);
+    EXPECT(worker_statistics().starts == 1);
+    // Less memory makes the same heap worth one, at the next slow path.
+    set_own_limits(256 * kMiB, 0);
+    void* const p = allocate(kMiB);
+    EXPECT(eventually([&] { return pressure_view(view); }));
+    EXPECT(worker_state() == WorkerState::running && worker_statistics().starts == 2);
+    EXPECT(view.limit_bytes == 256 * kMiB);
+    deallocate(p, here());
+    empty(more);
+    empty(objects);
+  });
+}
+
+TEST_CASE("who wants no worker for small heaps says so") {
+  in_fresh_process([] {
+    setenv("POOLMALLOC_WORKER_START_BYTES", "1t", 1);
+    setenv("POOLMALLOC_WORKER_START_SECONDS", "0", 1);
+    if (!start_heap()) return;
+    set_own_limits(256 * kMiB, 0);
+    std::vector<void*> objects = fill(96 * kMiB, 50'000);
+    EXPECT(worker_state() == WorkerState::none && !worker_was_started());
     empty(objects);
   });
 }
