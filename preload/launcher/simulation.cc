@@ -204,6 +204,7 @@ class Library {
     last_used_ = point.used_bytes;
     Sample sample = {};
     sample.time_ns = static_cast<uint64_t>(point.time_s * 1e9) + 1;
+    sample.process_cpu_ns = sample.time_ns;  // always at work
     sample.heap.used_bytes = point.used_bytes;
     sample.heap.dirty_bytes = resident > point.used_bytes ? resident - point.used_bytes : 0;
     sample.heap.committed_bytes = point.used_bytes + sample.heap.dirty_bytes;

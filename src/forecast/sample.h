@@ -23,7 +23,8 @@ struct HeapFigures {
 enum class Source : uint8_t { statm, usage, limit, pressure, host, events };
 
 struct Sample {
-  uint64_t time_ns;  // CLOCK_MONOTONIC at the reading
+  uint64_t time_ns;         // CLOCK_MONOTONIC at the reading
+  uint64_t process_cpu_ns;  // total: CPU time of all its threads
   HeapFigures heap;
   uint64_t resident_bytes;  // of the process, by statm
   uint64_t usage_bytes;  // what the limit counts: the cgroup's usage less its inactive file pages; RSS without a cgroup

@@ -286,11 +286,18 @@ void wake_all(std::atomic<uint32_t>& word) {
   raw_syscall(SYS_futex, argument(&word), FUTEX_WAKE_PRIVATE, INT32_MAX, 0, 0, 0);
 }
 
-uint64_t thread_cpu_ns() {
+namespace {
+
+uint64_t cpu_ns(clockid_t clock) {
   timespec used{};
-  raw_syscall(SYS_clock_gettime, CLOCK_THREAD_CPUTIME_ID, argument(&used));
+  raw_syscall(SYS_clock_gettime, clock, argument(&used));
   return static_cast<uint64_t>(used.tv_sec) * 1000000000U + static_cast<uint64_t>(used.tv_nsec);
 }
+
+}  // namespace
+
+uint64_t thread_cpu_ns() { return cpu_ns(CLOCK_THREAD_CPUTIME_ID); }
+uint64_t process_cpu_ns() { return cpu_ns(CLOCK_PROCESS_CPUTIME_ID); }
 
 uint32_t seccomp_filters() {
   char text[4096];

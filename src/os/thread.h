@@ -56,8 +56,9 @@ bool join_thread(RawThread& thread, uint64_t timeout_ns);
 void wait_on(const std::atomic<uint32_t>& word, uint32_t value, uint64_t timeout_ns);
 void wake_all(std::atomic<uint32_t>& word);
 
-// CPU time of the calling thread.
+// CPU time of the calling thread, and of all threads of the process together.
 uint64_t thread_cpu_ns();
+uint64_t process_cpu_ns();
 
 // Whether the process is still what it was when the raw thread that calls began. Reads two files of /proc: some 30 us.
 enum class Place : uint8_t {

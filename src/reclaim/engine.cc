@@ -166,6 +166,7 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
   if (!open_) open_sensors(thread != nullptr);
   Sample sample = {};
   observer_.read(figures_.heap(), sample);
+  sample.process_cpu_ns = os::process_cpu_ns();
   apply_own_limits(sample);
   budget_.pass(sample.time_ns);
   forecaster_.add(sample);

@@ -99,9 +99,11 @@ void Planner::tell_time(const Sample& sample) {
   started_ = true;
   step_ns_ = sample.time_ns > now_ns_ ? sample.time_ns - now_ns_ : 0;
   now_ns_ += step_ns_;
-  const uint64_t budget = kBudgetFor / 1000 * smaller_of(options_.background_permille, 1000);
-  budget_ns_ =
-      smaller_of(budget_ns_ + budget * smaller_of(step_ns_ / 1000, kBudgetFor / 1000) / (kBudgetFor / 1000), budget);
+  // Faster memory is worth most to those who work: a process that sleeps is not made faster.
+  const uint64_t permille = smaller_of(options_.background_permille, 1000);
+  const uint64_t worked = smaller_of(smaller_of(less(sample.process_cpu_ns, process_cpu_ns_), step_ns_), kBudgetFor);
+  process_cpu_ns_ = sample.process_cpu_ns;
+  budget_ns_ = smaller_of(budget_ns_ + worked * permille / 1000, kBudgetFor / 1000 * permille);
   const uint64_t turnover = sample.heap.allocated_bytes + sample.heap.freed_bytes;
   if (turnover != turnover_) quiet_since_ns_ = now_ns_;
   turnover_ = turnover;

@@ -95,7 +95,9 @@ struct Prices {
 inline constexpr Prices kUnmeasuredPrices = {320'000, 49'000, 60'000, 400'000, 100'000};
 
 struct PlanOptions {
-  uint32_t background_permille;  // of a core, for prefault and collapse together; 0: neither
+  // Of the CPU time that the process uses itself, but of one core at most, for prefault and collapse together; 0:
+  // neither.
+  uint32_t background_permille;
   bool prefault;
   bool collapse;
 };
@@ -148,6 +150,7 @@ class Planner {
   uint64_t notified_ns_ = 0;
   uint64_t drained_ns_ = 0;
   uint64_t budget_ns_ = 0;  // CPU time that prefault and collapse may still use
+  uint64_t process_cpu_ns_ = 0;
   PressureLevel last_level_ = PressureLevel::calm;
   bool started_ = false;
 };

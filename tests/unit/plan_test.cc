@@ -52,6 +52,7 @@ struct Process {
   uint64_t limit = kNoLimit;
   uint64_t turnover = 0;
   bool runs = false;  // dirty memory lies between objects
+  uint64_t idle_share = 0;  // percent of the time in which it does nothing
   uint64_t refaulted = 0;
 
   Plan step(uint64_t now_used) {
@@ -63,6 +64,7 @@ struct Process {
     const uint64_t dirty = resident - demand;
     Sample sample = {};
     sample.time_ns = time;
+    sample.process_cpu_ns = time / 100 * (100 - idle_share);
     sample.heap.used_bytes = demand;
     sample.heap.dirty_bytes = dirty;
     sample.heap.allocated_bytes = turnover;
@@ -261,8 +263,9 @@ TEST_CASE("caches are drained under pressure, and once when nothing is allocated
 }
 
 TEST_CASE("collapse stays within its budget, and stops with pressure or when switched off") {
-  const auto collapsed = [](const PlanOptions& options, PressureLevel level) {
+  const auto collapsed = [](const PlanOptions& options, PressureLevel level, uint64_t idle_share = 0) {
     Process process;
+    process.idle_share = idle_share;
     process.planner->configure(options);
     process.holdings.small_page_bytes = 10000 * kMiB;
     process.level = level;
@@ -274,6 +277,11 @@ TEST_CASE("collapse stays within its budget, and stops with pressure or when swi
   CHECK(sum > 0);
   // A hundred seconds at five thousandths of a core, and what may be saved up.
   CHECK(sum / kMiB * kUnmeasuredPrices.collapse_ns_per_mib <= 102 * kSecond / 1000 * 5);
+  // For a process that hardly works it is a share of that little.
+  const uint64_t lazy = collapsed({5, true, true}, PressureLevel::calm, 90);
+  CHECK(lazy > 0);
+  CHECK(lazy < sum / 8);
+  CHECK(collapsed({5, true, true}, PressureLevel::calm, 100) == 0);
   CHECK(collapsed({5, true, true}, PressureLevel::moderate) == 0);
   CHECK(collapsed({0, true, true}, PressureLevel::calm) == 0);
   CHECK(collapsed({5, true, false}, PressureLevel::calm) == 0);
