@@ -10,20 +10,18 @@ namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr uint16_t kLastingSeconds = 3;
-// A collapse that takes longer than this is a sign that huge pages are dear now: the application's threads keep off it
-// for a while, longer each time.
-constexpr uint64_t kDearNanoseconds = 3'000'000;
-constexpr uint64_t kMostPause = 64 * kSecond;
-constexpr uint32_t kCallsPerLook = 64;
+// A collapse that takes longer than this is a sign that huge pages are dear now, or that the machine is busy: there is
+// none for a while then, longer each time; what goes well shortens the next pause.
+constexpr uint64_t kDearNanoseconds = 5'000'000;
+constexpr uint64_t kLeastPause = 30 * kSecond;
+constexpr uint64_t kMostPause = 3600 * kSecond;
 // Under one hold of a shard's lock: extents and blocks looked at, and granules that are skipped.
 constexpr unsigned kHeadsPerHold = 64;
 constexpr uint32_t kSkipsPerHold = 4096;
 
 // All relaxed: hints and counters.
 std::atomic<uint64_t> cursor{0};  // a Place
-std::atomic<uint32_t> calls{0};
-std::atomic<uint64_t> next_slice{0};
-std::atomic<uint64_t> pause{kSecond};
+std::atomic<uint64_t> pause{kLeastPause};
 // Until when a round is not expected to find more than the last, which found nothing: what it saw as new was not
 // lasting yet.
 constexpr uint64_t kQuiet = (kLastingSeconds + 1) * kSecond;
@@ -164,6 +162,17 @@ bool collapse(uint32_t block) {
   return done;
 }
 
+// After a collapse in time that began at `start`. False if there should be no other for a while.
+bool goes_well(uint64_t start) {
+  const uint64_t now = os::monotonic_ns();
+  const uint64_t last = pause.load(std::memory_order_relaxed);
+  const bool well = now - start <= kDearNanoseconds;
+  if (!well) quiet_until.store(now + last, std::memory_order_relaxed);
+  const uint64_t next = well ? last - last / 16 : last * 2;
+  pause.store(next < kLeastPause ? kLeastPause : next < kMostPause ? next : kMostPause, std::memory_order_relaxed);
+  return well;
+}
+
 }  // namespace
 
 size_t page_collapse(const CollapseBudget& budget) {
@@ -192,8 +201,9 @@ size_t page_collapse(const CollapseBudget& budget) {
     Candidates due;
     at = find_candidates(at, limit, seconds_at(start), budget.at_once, due);
     for (unsigned i = 0; i < due.count && !is_over; ++i) {
+      const uint64_t before = os::monotonic_ns();
       if (collapse(due.places[i].block)) gained += kBlockBytes;
-      is_over = gained / kBlockBytes >= budget.blocks;
+      is_over = gained / kBlockBytes >= budget.blocks || (!budget.at_once && !goes_well(before));
       look_at_clock();
       if (is_over && i + 1 < due.count) at = due.places[i + 1];
     }
@@ -209,21 +219,6 @@ uint64_t collapsible_bytes() {
   const size_t committed = region.committed_bytes();
   if (committed < kLargeHeap || !huge_advice.allows_huge()) return 0;
   return os::monotonic_ns() < quiet_until.load(std::memory_order_relaxed) ? 0 : committed;
-}
-
-PM_START void collapse_now_and_then() {
-  if (PM_LIKELY(calls.fetch_add(1, std::memory_order_relaxed) % kCallsPerLook != kCallsPerLook - 1)) return;
-  if (inside_lock() || huge_advice.mode() == HugeMode::never || region.committed_bytes() < kLargeHeap) return;
-  const uint64_t now = os::monotonic_ns();
-  uint64_t due = next_slice.load(std::memory_order_relaxed);
-  const uint64_t wait = pause.load(std::memory_order_relaxed);
-  if (now < due || !next_slice.compare_exchange_strong(due, now + wait, std::memory_order_relaxed)) return;
-  constexpr uint64_t kSlice = 1'000'000;
-  page_collapse({.blocks = 1, .nanoseconds = kSlice, .at_once = false});
-  const bool was_dear = os::monotonic_ns() - now > kDearNanoseconds;
-  const uint64_t longer = wait * 2 < kMostPause ? wait * 2 : kMostPause;
-  pause.store(was_dear ? longer : kSecond, std::memory_order_relaxed);
-  if (was_dear) next_slice.store(now + longer, std::memory_order_relaxed);
 }
 
 CollapseCounters collapse_counters() {

@@ -5,8 +5,10 @@
 //   it is dense    95 % of its pages are resident, by mincore: no more than a twentieth of it is memory that nobody
 //                  touched. (That slots of its slabs are free says little: their pages stay resident either way.)
 //   it lasts       nothing in it was given back for some seconds.
-// A collapse takes 0.6 to 0.85 ms, and tens where the host has to find the memory, so it is done a few blocks at a
-// time, outside of all locks, and the clock is looked at after each.
+// A collapse takes 0.6 to 0.85 ms where there is nothing else to do. It waits for a kernel thread on each CPU, and
+// meanwhile nobody in the process can map anything: on a busy machine that was 24 ms in the middle and 5 s at worst, and
+// tens where the host has to find the memory. So it is no work for a thread of the program; it is done a few blocks at a
+// time, outside of all locks, the clock is looked at after each, and after a slow one there is none for a while.
 //
 // Thread-safe: a collapse changes no content, so the worst that a race can do is to bring back memory that was just
 // decommitted, which the shard is told of.
@@ -27,13 +29,9 @@ struct CollapseBudget {
 // pages and did not before.
 size_t page_collapse(const CollapseBudget& budget);
 
-// A bound on the memory in use that page_collapse may find something to do in; 0 if huge pages are not to be had, or a
-// round of the heap has just found nothing.
+// A bound on the memory in use that page_collapse may find something to do in; 0 if huge pages are not to be had, a
+// round of the heap has just found nothing, or a collapse was slow.
 uint64_t collapsible_bytes();
-
-// For paths that are slow anyway and hold no lock: every so many calls, and once a second at most, page_collapse for a
-// millisecond or one block. Nothing in a signal handler that interrupted a lock.
-void collapse_now_and_then();
 
 struct CollapseCounters {
   uint64_t done, failed;

@@ -20,7 +20,6 @@ bool page_init(const PageOptions& options) {
 }
 
 GranuleIndex allocate_slab_run(uint32_t granules, bool* clean, Placement placement) {
-  collapse_now_and_then();
   const auto attempt = [&](Shard& shard) {
     const GranuleIndex run = shard.blocks.allocate(granules, clean);
     if (run != kNoGranule) return run;

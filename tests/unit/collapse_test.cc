@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "os/process.h"
 #include "page/huge_blocks.h"
 #include "page/page.h"
 #include "page/shard.h"
@@ -93,6 +94,35 @@ TEST_CASE("only what lasts is collapsed in time") {
     EXPECT(page_collapse(kInTime) == 0 && page_collapse(kInTime) == 0);
     age(block);
     EXPECT(page_collapse(kInTime) == kBlockBytes);
+  });
+}
+
+TEST_CASE("after a slow collapse in time there is none for a while") {
+  in_fresh_process([] {
+    start();
+    void* start_of_large = nullptr;
+    EXPECT(free_large(allocate_large(80 * kMiB, 16, false), &start_of_large) == FreeLarge::done);
+    const uint32_t blocks[2] = {full_block(), full_block()};
+    const auto seconds = static_cast<uint16_t>(os::monotonic_ns() / 1'000'000'000);
+    for (const uint32_t block : blocks) region.block_at(block).settled.store(static_cast<uint16_t>(seconds - 10));
+    EXPECT(collapsible_bytes() != 0);
+    script.collapse_sleeps_us = 20'000;
+    EXPECT(page_collapse(kInTime) == kBlockBytes && script.collapsed.size() == 1);
+    EXPECT(collapsible_bytes() == 0);
+    // Who asks for it at once gets it.
+    EXPECT(page_collapse(kAtOnce) == kBlockBytes && script.collapsed.size() == 2);
+  });
+}
+
+TEST_CASE("creating slabs collapses nothing") {
+  in_fresh_process([] {
+    start();
+    void* const large = allocate_large(80 * kMiB, 16, false);
+    EXPECT(page_collapse(kInTime) == 0);
+    for (uint32_t b = block_of(region.granule_of(large)), i = 0; i < 40; ++i) age(b + i);
+    for (int i = 0; i < 1000; ++i) take_run(2);
+    EXPECT(script.collapsed.empty());
+    EXPECT(page_collapse(kInTime) >= 39 * kBlockBytes);
   });
 }
 

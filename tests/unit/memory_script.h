@@ -3,6 +3,8 @@
 #ifndef POOLMALLOC_TESTS_UNIT_MEMORY_SCRIPT_H_
 #define POOLMALLOC_TESTS_UNIT_MEMORY_SCRIPT_H_
 
+#include <unistd.h>
+
 #include <vector>
 
 #include "os/memory.h"
@@ -19,6 +21,7 @@ struct MemoryScript {
   // Answers.
   os::HugePolicy policy = os::HugePolicy::on_advice;
   os::Collapse collapse = os::Collapse::done;
+  unsigned collapse_sleeps_us = 0;
   uint64_t max_map_count = 65530;
   uint64_t mappings = 100;
   bool grants_advice = true;
@@ -47,6 +50,7 @@ inline void follow_script() {
   };
   scripted.collapse = [](uintptr_t start, size_t bytes) {
     script.collapsed.push_back({start, bytes});
+    if (script.collapse_sleeps_us != 0) usleep(script.collapse_sleeps_us);
     return script.collapse;
   };
   scripted.decommit = [](const os::PageRange* ranges, size_t count) {
