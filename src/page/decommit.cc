@@ -11,6 +11,11 @@ namespace {
 
 // Relaxed: a setting, in force from the next look on.
 std::atomic<uint64_t> dirty_limit{0};
+// Worth keeping, in bytes. Relaxed: a hint.
+std::atomic<uint64_t> kept_bytes{0};
+
+uint64_t larger_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
+uint64_t smaller_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 // Relaxed; read by the statistics.
 std::atomic<uint64_t> decommit_calls{0};
@@ -44,8 +49,8 @@ uint64_t claim_by_time(uint64_t wanted) {
 
 // What may lie dirty whatever the program holds.
 uint64_t at_least_limit(uint64_t granules) {
-  const uint64_t limit = dirty_limit.load(std::memory_order_relaxed) >> kGranuleShift;
-  return granules > limit ? granules : limit;
+  const uint64_t limit = larger_of(dirty_limit.load(std::memory_order_relaxed), kept_bytes.load(std::memory_order_relaxed)) >> kGranuleShift;
+  return larger_of(granules, limit);
 }
 
 constexpr uint64_t kDirtyShare = 50;
@@ -189,6 +194,8 @@ PM_RARE size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
 
 void set_dirty_limit(uint64_t bytes) { dirty_limit.store(bytes, std::memory_order_relaxed); }
 
+void page_keep(uint64_t bytes) { kept_bytes.store(bytes, std::memory_order_relaxed); }
+
 size_t decommit_all(uint64_t goal_granules, Thoroughness how) {
   size_t given = 0;
   if (inside_lock()) return 0;
@@ -215,8 +222,8 @@ void make_room_for(uint32_t granules) {
   const Holdings now = holdings();
   const uint64_t allowed = at_least_limit(region.committed_bytes() / 5 >> kGranuleShift);
   if (now.dirty <= allowed) return;
-  const uint64_t excess = now.dirty - allowed;
-  decommit_for_growth(excess < granules ? granules : excess);
+  const uint64_t kept = smaller_of(kept_bytes.load(std::memory_order_relaxed) >> kGranuleShift, now.dirty);
+  decommit_for_growth(smaller_of(larger_of(now.dirty - allowed, granules), now.dirty - kept));
 }
 
 // Clean memory raises the resident size as growth does, without being asked for again and again: it is taken because

@@ -79,6 +79,10 @@ bool prepare_inner_decommit(GranuleIndex first, uint32_t granules);
 enum class TrimScope : uint8_t { blocks, everything, even_dense };
 size_t page_trim(size_t goal, TrimScope scope = TrimScope::everything);
 
+// Somebody weighs what free memory is worth (the worker) and has found so many bytes of it worth keeping: growth gives
+// nothing of that back. 0: nobody does.
+void page_keep(uint64_t bytes);
+
 // Whether some thread has free memory out of the shards' structures, to decommit it.
 bool page_in_hand();
 

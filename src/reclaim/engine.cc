@@ -16,6 +16,8 @@ constexpr uint64_t kSecond = 1000 * kMs;
 // Ten looks a second under pressure.
 constexpr uint64_t kUrgentNs = 100 * kMs;
 constexpr uint64_t kMeasureRefaultNs = 60 * kSecond;
+// A round that begins so much later than was asked for tells that the CPUs are busy.
+constexpr uint64_t kLateNs = 2 * kMs;
 
 bool is_pressing(Reason reason) {
   return reason == Reason::limit_near || reason == Reason::emergency || reason == Reason::requested;
@@ -71,12 +73,14 @@ struct Engine::GoOn {
   void* context;
   uint64_t cpu_before_ns;
   uint64_t most_ns;
+  bool background;  // whether there is time for what makes memory faster
 };
 
 // A memory limit does not wait for a CPU budget.
 bool Engine::go_on(void* context, Reason reason) {
   auto& c = *static_cast<GoOn*>(context);
   if (c.hurry(c.context)) return false;
+  if (!c.background && (reason == Reason::dense || reason == Reason::demand_ahead)) return false;
   const uint64_t now = os::thread_cpu_ns();
   const uint64_t spent = now - c.cpu_before_ns;
   if (c.most_ns != 0 && spent >= c.most_ns) return false;
@@ -112,6 +116,7 @@ void Engine::open_sensors(bool waits) {
 }
 
 void Engine::close() {
+  page_keep(0);
   if (open_) observer_.stop();
   open_ = false;
 }
@@ -155,9 +160,9 @@ void Engine::set_marks(const Sample& sample, uint64_t given, uint64_t untouched)
 
 // Near the limit every free slot is worth a try, though not ten times a second.
 uint64_t Engine::sparse_bytes(uint64_t now_ns) {
-  if (view_.level < PressureLevel::critical || now_ns - tried_slabs_ns_ < kSecond) return figures_.sparse_bytes();
+  if (view_.level < PressureLevel::critical || now_ns - tried_slabs_ns_ < kSecond) return figures_.slab_free().sparse_bytes();
   tried_slabs_ns_ = now_ns;
-  return figures_.slab_free_bytes();
+  return figures_.slab_free().free_bytes() - figures_.slab_free().hollow_bytes();
 }
 
 uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, uint64_t most_ns, uint64_t untouched) {
@@ -187,10 +192,12 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
     if (plan.steps[i].action == Action::notify) view_.wanted_bytes = plan.steps[i].goal_bytes;
   }
   ring(view_.level, before, view_.wanted_bytes, thread, &borrowed_);
-  GoOn context_of_work = {*this, hurry, context, cpu_before, most_ns};
+  // Not on a thread of the program, nor where collapsing would wait for CPUs that are busy (page/collapse.h).
+  const bool late = due_ns_ != 0 && sample.time_ns > due_ns_ + kLateNs;
+  GoOn context_of_work = {*this, hurry, context, cpu_before, most_ns, thread != nullptr && !late};
   const uint64_t slab_decommits = executor_.slab_decommits();
   const uint64_t given = executor_.carry_out(plan, go_on, &context_of_work);
-  if (executor_.slab_decommits() != slab_decommits) figures_.note_slabs_decommitted();
+  if (executor_.slab_decommits() != slab_decommits) figures_.note_slabs_tried();
   const bool calm = view_.level == PressureLevel::calm;
   if (calm && most_ns == 0 && sample.time_ns - measured_at_ns_ >= kMeasureRefaultNs &&
       go_on(&context_of_work, Reason::idle)) {
@@ -198,6 +205,8 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
     measured_at_ns_ = sample.time_ns;
   }
 
+  const DirtyFigures left = page_dirty();
+  page_keep(view_.level < PressureLevel::high ? left.block_bytes + left.run_bytes : 0);
   set_marks(sample, given, untouched);
   ++view_.rounds;
   view_.refault_ns_per_mib = executor_.prices().refault_ns_per_mib;
@@ -206,6 +215,7 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
   const uint64_t spent = os::thread_cpu_ns() - cpu_before;
   cpu_ns_ += spent;
   budget_.spend(spent);
+  due_ns_ = os::monotonic_ns() + next;
   return next;
 }
 

@@ -123,6 +123,7 @@ class Engine {
   uint64_t cpu_ns_ = 0;
   uint64_t tried_slabs_ns_ = 0;  // as a last resort
   uint64_t measured_at_ns_ = 0;
+  uint64_t due_ns_ = 0;  // the next round
   bool open_ = false;
 };
 

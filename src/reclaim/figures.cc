@@ -1,13 +1,23 @@
 #include "reclaim/figures.h"
 
 #include "page/exposure.h"
+#include "slab/slab.h"
 
 namespace pm {
 
-void Figures::find_sparse(uint64_t slab_free) {
-  slab_free_ = slab_free;
-  if (slab_free < least_slab_free_) least_slab_free_ = slab_free;
-  sparse_ = slab_free - least_slab_free_;
+void SlabFree::update(uint64_t free_bytes, uint64_t hollowed_bytes) {
+  if (hollowed_bytes > hollowed_) {
+    hollow_ += hollowed_bytes - hollowed_;
+    // Whoever did that: what is left is what could not be given back.
+    note_tried();
+  }
+  hollowed_ = hollowed_bytes;
+  free_ = free_bytes;
+  if (hollow_ > free_) hollow_ = free_;
+  if (free_ < least_) least_ = free_;
+  // The hollow ones are neither: they came before `least_`, unless that has sunk into them.
+  const uint64_t old = least_ > hollow_ ? least_ : hollow_;
+  sparse_ = free_ - old;
 }
 
 void Figures::gather() {
@@ -32,8 +42,9 @@ void Figures::gather() {
     live_small += live_[id];
   }
   const uint64_t outside = live_small + cached;
-  find_sparse(pages.slab_run_bytes > outside ? pages.slab_run_bytes - outside : 0);
-  const uint64_t unused = pages.dirty_bytes + sparse_;
+  slab_free_.update(pages.slab_run_bytes > outside ? pages.slab_run_bytes - outside : 0,
+                    slab_counters().decommitted_bytes);
+  const uint64_t unused = pages.dirty_bytes + slab_free_.sparse_bytes() + slab_free_.hollow_bytes();
   heap_.used_bytes = pages.exposed_bytes > unused ? pages.exposed_bytes - unused : 0;
   heap_.dirty_bytes = pages.dirty_bytes;
   heap_.committed_bytes = pages.committed_bytes;

@@ -9,6 +9,29 @@
 
 namespace pm {
 
+// Free slots in slabs: what of them may be given back, and what was. Pure arithmetic.
+class SlabFree {
+ public:
+  // `free_bytes` are free now; `hollowed_bytes` is the total of what was decommitted inside slabs so far.
+  void update(uint64_t free_bytes, uint64_t hollowed_bytes);
+  // The pages of sparse slabs were tried: what is free now is not sparse any more.
+  void note_tried() { least_ = UINT64_MAX; }
+
+  uint64_t free_bytes() const { return free_; }
+  // Came free since the pages of sparse slabs were decommitted last, or since there was least of it. So what cannot be
+  // given back, because it shares pages with objects, counts once at most.
+  uint64_t sparse_bytes() const { return sparse_; }
+  // Free and decommitted. Slots whose pages are there are taken into use first, so this goes last.
+  uint64_t hollow_bytes() const { return hollow_; }
+
+ private:
+  uint64_t free_ = 0;
+  uint64_t sparse_ = 0;
+  uint64_t hollow_ = 0;
+  uint64_t hollowed_ = 0;            // the total seen last
+  uint64_t least_ = UINT64_MAX;  // since the last decommit
+};
+
 class Figures {
  public:
   // Reads the layers: counters, and the page layer's locks one by one.
@@ -16,25 +39,16 @@ class Figures {
 
   const HeapFigures& heap() const { return heap_; }
   uint64_t exposed_bytes() const { return exposed_; }
-  // Memory of free slots in slabs that came free since the pages of sparse slabs were decommitted last, or since there
-  // was least of it. So what cannot be given back, because it shares pages with objects, counts once at most. It is not
-  // part of heap().used_bytes.
-  uint64_t sparse_bytes() const { return sparse_; }
-  // All free slots: what a last resort may try.
-  uint64_t slab_free_bytes() const { return slab_free_; }
-  // The pages of sparse slabs were decommitted: what is free in slabs now is not sparse any more.
-  void note_slabs_decommitted() { least_slab_free_ = UINT64_MAX; }
+  // Free slots in slabs. Neither the sparse nor the hollow ones are part of heap().used_bytes.
+  const SlabFree& slab_free() const { return slab_free_; }
+  void note_slabs_tried() { slab_free_.note_tried(); }
   // By class; row 0 is large objects.
   const uint64_t (&live() const)[kMaxClasses] { return live_; }
 
  private:
   HeapFigures heap_ = {};
-  void find_sparse(uint64_t slab_free);
-
   uint64_t exposed_ = 0;
-  uint64_t slab_free_ = 0;
-  uint64_t sparse_ = 0;
-  uint64_t least_slab_free_ = UINT64_MAX;  // since the last decommit
+  SlabFree slab_free_;
   uint64_t live_[kMaxClasses] = {};
   MagazineClassStatistics rows_[kMaxClasses] = {};  // too large for a small stack
 };

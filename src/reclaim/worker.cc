@@ -654,6 +654,7 @@ void worker_after_fork_child() {
     thread->id.store(0, std::memory_order_relaxed);
   }
   slicing.store(false, std::memory_order_relaxed);
+  page_keep(0);
   set(kick_mark, kNoMark);
   set(limit_mark, kNoMark);
   set(young_since_ns, 0);

@@ -2,9 +2,12 @@
 //
 // The worker is a raw thread (os/thread.h), started on the slow path of the allocation that first makes the heap larger
 // than `start_bytes`, outside of locks. That is "inside malloc", but on no stack but its own: of the caller it needs
-// three system calls. It sleeps through its first second, so that short-lived programs pay those and nothing more. It
-// is not started in a signal handler inside a lock, nor in a child of vfork(2), which shares its parent's memory: the
-// record names the process it belongs to.
+// three system calls. It sleeps through its first ten milliseconds, so that short-lived programs pay those and nothing
+// more. It is not started in a signal handler inside a lock, nor in a child of vfork(2), which shares its parent's
+// memory: the record names the process it belongs to.
+//
+// Where memory is scarce, a heap smaller than that is worth a worker too: a 32nd part of the limit, but 8 MiB at least.
+// At 8 MiB one is started to look at the limit; it ends at once if the heap is not worth it yet.
 //
 // A process that is some seconds old and has a few MiB of heap gets one too, so that it publishes its statistics. Its
 // age is looked at on the same slow paths, until it is old enough. Not under a system call filter of the program's own:

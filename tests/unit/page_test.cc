@@ -234,6 +234,32 @@ TEST_CASE("taking clean memory gives dirty memory back, as time allows for") {
   });
 }
 
+TEST_CASE("what somebody found worth keeping is not given back by growth, nor for clean memory") {
+  in_fresh_process([] {
+    start_pages(0);
+    set_decommit_clock([] { return faked_now; });
+    char* const dirty = large(16 * kMiB);
+    memset(dirty, 1, 16 * kMiB);
+    large(1);
+    EXPECT(free_at(dirty) == FreeLarge::done);
+    page_keep(16 * kMiB);
+    faked_now += 1'000'000'000;
+    const uint64_t grows = statistics().grows;
+    for (int i = 0; i < 4; ++i) EXPECT(large(20 * kMiB) != nullptr);
+    EXPECT(statistics().grows > grows && statistics().dirty_bytes == 16 * kMiB);
+    // A part of it is worth keeping: the rest goes.
+    page_keep(8 * kMiB);
+    EXPECT(large(20 * kMiB) != nullptr);  // the first look at the clock only starts it
+    faked_now += 1'000'000'000;
+    EXPECT(large(20 * kMiB) != nullptr);
+    EXPECT(statistics().dirty_bytes <= 8 * kMiB && statistics().dirty_bytes + kBlockBytes > 8 * kMiB);
+    page_keep(0);
+    faked_now += 1'000'000'000;
+    EXPECT(large(20 * kMiB) != nullptr);
+    EXPECT(statistics().dirty_bytes <= 4 * kMiB);  // a fiftieth of what is in use
+  });
+}
+
 TEST_CASE("slab runs share huge blocks; empty blocks are extents again") {
   in_fresh_process([] {
     start_pages();
