@@ -6,9 +6,9 @@
 //                  touched. (That slots of its slabs are free says little: their pages stay resident either way.)
 //   it lasts       nothing in it was given back for some seconds.
 // A collapse takes 0.6 to 0.85 ms where there is nothing else to do. It waits for a kernel thread on each CPU, and
-// meanwhile nobody in the process can map anything: on a busy machine that was 24 ms in the middle and 5 s at worst, and
-// tens where the host has to find the memory. So it is no work for a thread of the program; it is done a few blocks at a
-// time, outside of all locks, the clock is looked at after each, and after a slow one there is none for a while.
+// meanwhile nobody in the process can map anything: on a busy machine that was 24 ms in the middle and 5 s at worst,
+// and tens where the host has to find the memory. So it is no work for a thread of the program; it is done a few blocks
+// at a time, outside of all locks, the clock is looked at after each, and after a slow one there is none for a while.
 //
 // Thread-safe: a collapse changes no content, so the worst that a race can do is to bring back memory that was just
 // decommitted, which the shard is told of.

@@ -154,13 +154,15 @@ void Engine::set_marks(const Sample& sample, uint64_t given, uint64_t untouched)
     usage = now >= resident ? usage + (now - resident) : usage - (resident - now < usage ? resident - now : usage);
     resident = now;
   }
-  const uint64_t pending = pending_.update(exposed, resident) + untouched;
-  marks_ = marks_of({exposed, pending, usage, view_.limit_bytes, is_shared(view_)});
+  const uint64_t pending = pending_.update(exposed, resident);
+  marks_ = marks_of(
+      {exposed, pending > untouched ? pending : untouched, usage, view_.limit_bytes, is_shared(view_), untouched});
 }
 
 // Near the limit every free slot is worth a try, though not ten times a second.
 uint64_t Engine::sparse_bytes(uint64_t now_ns) {
-  if (view_.level < PressureLevel::critical || now_ns - tried_slabs_ns_ < kSecond) return figures_.slab_free().sparse_bytes();
+  if (view_.level < PressureLevel::critical || now_ns - tried_slabs_ns_ < kSecond)
+    return figures_.slab_free().sparse_bytes();
   tried_slabs_ns_ = now_ns;
   return figures_.slab_free().free_bytes() - figures_.slab_free().hollow_bytes();
 }

@@ -78,8 +78,8 @@ class Engine {
   // At first, and again when the options change: nothing that was learnt is lost.
   void configure(const PressureOptions& options);
   // One round. `thread` is the raw worker's, or null. `most_ns` bounds what a round without pressure does, beside the
-  // CPU budget; 0 does not. `untouched`: bytes that the thread that calls was given just now. Returns the nanoseconds
-  // after which the next round is due.
+  // CPU budget; 0 does not. `untouched`: bytes that threads have which wait to hear whether they may touch them.
+  // Returns the nanoseconds after which the next round is due.
   uint64_t round(const os::RawThread* thread, Hurry hurry, void* context, uint64_t most_ns, uint64_t untouched);
   // CPU time that was spent on telling others what a round found.
   void charge(uint64_t ns) {

@@ -28,7 +28,7 @@ class SlabFree {
   uint64_t free_ = 0;
   uint64_t sparse_ = 0;
   uint64_t hollow_ = 0;
-  uint64_t hollowed_ = 0;            // the total seen last
+  uint64_t hollowed_ = 0;        // the total seen last
   uint64_t least_ = UINT64_MAX;  // since the last decommit
 };
 

@@ -19,19 +19,24 @@ struct MarkInput {
   uint64_t exposed_bytes;  // at the sample
   uint64_t pending_bytes;  // taken into use but not touched yet: see PendingTouch
   uint64_t usage_bytes;
-  uint64_t limit_bytes;  // kNoMark: none
-  bool shared;           // other processes count against the limit, and may grow as well
+  uint64_t limit_bytes;        // kNoMark: none
+  bool shared;                 // other processes count against the limit, and may grow as well
+  uint64_t waiting_bytes = 0;  // part of what is pending: of threads that wait to hear whether they may touch it
 };
 
 // A quarter of the room between two looks, and a sixty-fourth of the limit kept back for what is not ours. Of a shared
-// limit's room only a quarter is ours before the next look: some others may take as much.
+// limit's room only a quarter is ours before the next look: some others may take as much. Where there is no room, what
+// is in use goes on being used; but what somebody waits to touch is over the mark, as far as it does not fit.
 constexpr Marks marks_of(const MarkInput& in) {
   if (in.limit_bytes == kNoMark) return {kNoMark, kNoMark};
   const uint64_t kept = in.limit_bytes / 64;
   const uint64_t used = in.usage_bytes + in.pending_bytes + kept;
   const uint64_t room = used < in.limit_bytes ? in.limit_bytes - used : 0;
   const uint64_t ours = in.shared ? room / 4 : room;
-  return {in.exposed_bytes + ours / 4, in.exposed_bytes + ours};
+  const uint64_t over = used > in.limit_bytes ? used - in.limit_bytes : 0;
+  const uint64_t refused = over < in.waiting_bytes ? over : in.waiting_bytes;
+  const uint64_t from = in.exposed_bytes > refused ? in.exposed_bytes - refused : 0;
+  return {from + ours / 4, from + ours};
 }
 
 // Memory that was handed out a moment ago will mostly be touched the next; the sample's usage does not have it yet.

@@ -25,7 +25,7 @@ constexpr uint64_t kTryAgainBytes = 16 * kMiB;
 constexpr uint64_t kLimitLookBytes = 8 * kMiB;
 constexpr uint64_t kWorthShare = 32;           // of the limit: a heap that is worth a worker
 constexpr uint64_t kNeverStart = 1024 * kGiB;  // the largest worker_start_bytes
-constexpr uint64_t kRetryNs = 10 * kSecond;  // after the system refused a thread
+constexpr uint64_t kRetryNs = 10 * kSecond;    // after the system refused a thread
 constexpr uint64_t kSliceEveryNs = 500 * kMs;
 constexpr uint64_t kSliceNs = kMs;
 constexpr uint64_t kParkWaitNs = 50 * kMs;
@@ -50,11 +50,13 @@ struct State {
   std::atomic<bool> turn;       // somebody runs a round
   std::atomic<bool> relieving;  // a thread makes room in an emergency
   std::atomic<bool> stop;
-  std::atomic<bool> leaving;  // the worker will end without another look at anything
-  std::atomic<bool> wanted;   // a worker, however small the heap: somebody listens
+  std::atomic<bool> leaving;   // the worker will end without another look at anything
+  std::atomic<bool> wanted;    // a worker, however small the heap: somebody listens
   std::atomic<uint32_t> bell;  // what the worker sleeps on
   std::atomic<uint32_t> pauses;
   std::atomic<uint32_t> parked;
+  std::atomic<uint32_t> looks;          // rounds whose findings are published
+  std::atomic<uint64_t> untouched;      // bytes of allocations that wait for room
   std::atomic<uint64_t> refused_at_ns;  // 0: never
   std::atomic<uint64_t> next_slice_ns;
   std::atomic<uint64_t> waited_at_ns;
@@ -201,14 +203,28 @@ void follow_changes(State& state, Engine& engine) {
   state.configured = version;
 }
 
+// An allocation that must not be touched before it is known to fit.
+struct Waiting {
+  Waiting(State& s, uint64_t n) : state(s), bytes(n) { state.untouched.fetch_add(bytes, std::memory_order_relaxed); }
+  ~Waiting() { state.untouched.fetch_sub(bytes, std::memory_order_relaxed); }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+  State& state;
+  const uint64_t bytes;
+};
+
 // The holder of the turn runs a round and tells everybody what it found.
-uint64_t run_round(State& state, const os::RawThread* raw, Engine::Hurry hurry, uint64_t most_ns, uint64_t untouched) {
+uint64_t run_round(State& state, const os::RawThread* raw, Engine::Hurry hurry, uint64_t most_ns) {
   Engine& engine = engine_of(state);
   follow_changes(state, engine);
-  const uint64_t next = engine.round(raw, hurry, &state, most_ns, untouched);
+  const uint64_t next = engine.round(raw, hurry, &state, most_ns, get(state.untouched));
   state.view.write(engine.view());
   set(state.cpu_ns, engine.cpu_ns());
   publish_marks(engine.marks());
+  // Release: who waits for a look finds its marks.
+  state.looks.fetch_add(1, std::memory_order_release);
+  os::wake_all(state.looks);
   return next;
 }
 
@@ -256,7 +272,7 @@ bool sleep_until(State& state, ControlChannel& channel, uint32_t rung, uint64_t 
 uint64_t take_round(State& state) {
   const Turn turn(state);
   if (!turn.taken) return kMs;
-  const uint64_t next = run_round(state, thread, is_wanted_elsewhere, 0, 0);
+  const uint64_t next = run_round(state, thread, is_wanted_elsewhere, 0);
   const uint64_t before = os::thread_cpu_ns();
   const uint64_t due = worker_looked(state.kept_by_runtime, *thread, next);
   engine_of(state).charge(os::thread_cpu_ns() - before);
@@ -427,7 +443,8 @@ void maybe_slice(size_t bytes) {
   const Turn turn(*state);
   if (!turn.taken) return;
   set(state->next_slice_ns, now + kSliceEveryNs);
-  run_round(*state, nullptr, never, kSliceNs, bytes);
+  const Waiting waiting(*state, bytes);
+  run_round(*state, nullptr, never, kSliceNs);
   const uint64_t refused = get(state->refused_at_ns);
   if (settings.mode != WorkerMode::off && refused != 0 && now - refused >= kRetryNs) start_worker();
 }
@@ -441,16 +458,21 @@ void release_and_correct(uint64_t goal, uint64_t& mark) {
   if (given > freed) mark = mark > given - freed ? mark - (given - freed) : 0;
 }
 
-// Has the worker look, until the mark it sets lets us go on or the time is over.
+// Has the worker look every `step_ns`, until the mark it sets lets us go on or the time is over. Where it cannot,
+// parked for a fork as it may be, this sleeps all the same.
 bool wait_for_look(State& state, uint64_t most_ns, uint64_t step_ns) {
   if (!os::is_running(*thread)) return false;
   const uint64_t start = os::monotonic_ns();
-  do {
+  for (uint64_t now = start; now - start < most_ns;) {
+    const uint32_t seen = state.looks.load(std::memory_order_acquire);
     kick();
-    os::wait_on(state.pauses, 0, step_ns);
+    os::wait_on(state.looks, seen, step_ns);
     PressureView view;
     if (exposed_bytes() <= get(limit_mark) || !state.view.read(view) || !is_shared(view)) return true;
-  } while (os::monotonic_ns() - start < most_ns);
+    const uint64_t spent = os::monotonic_ns() - now;
+    if (spent < step_ns) os::sleep_ns(step_ns - spent);
+    now = os::monotonic_ns();
+  }
   return false;
 }
 
@@ -464,10 +486,21 @@ bool wait_for_others(State& state) {
   return false;
 }
 
+// Another thread makes room. Going on meanwhile would use up what it waits for.
+void wait_for_relief(const State& state) {
+  const uint64_t start = os::monotonic_ns();
+  if (start - get(state.waited_in_vain_ns) < kVainNs) return;
+  PressureView view;
+  while (state.relieving.load(std::memory_order_acquire) && exposed_bytes() > get(limit_mark) &&
+         state.view.read(view) && is_shared(view) && os::monotonic_ns() - start < kOthersNs) {
+    os::wait_on(state.looks, state.looks.load(std::memory_order_acquire), kOthersStepNs);
+  }
+}
+
 // This allocation would take the process over its limit: gives back what is free, and if that does not make room, calls
 // the program back. The limit may have come nearer since the sample by what is not ours: resident memory tells.
 void relieve(State& state, size_t bytes) {
-  if (state.relieving.exchange(true, std::memory_order_acquire)) return;  // another thread is at it
+  if (state.relieving.exchange(true, std::memory_order_acquire)) return wait_for_relief(state);
   PressureView view;
   // Our share of a shared limit's room is used up: there may well be more.
   if (state.view.read(view) && is_shared(view) && wait_for_look(state, kLookNs, kLookStepNs) &&
@@ -554,7 +587,10 @@ bool admit(size_t bytes, uint64_t before) {
   if (exposed > get(start_mark)) start_worker();
   if (exposed > get(age_mark)) look_at_age();
   State* const state = state_pointer.load(std::memory_order_acquire);
-  if (state != nullptr && exposed > get(limit_mark)) relieve(*state, bytes);
+  if (state != nullptr && exposed > get(limit_mark)) {
+    const Waiting waiting(*state, bytes);
+    relieve(*state, bytes);
+  }
   if (exposed > get(kick_mark)) kick();
   if (slicing.load(std::memory_order_relaxed)) maybe_slice(bytes);
   rearm();
@@ -607,7 +643,7 @@ bool pressure_round() {
   State* const state = inside_lock() ? nullptr : own_state();
   if (state == nullptr) return false;
   const Turn turn(*state);
-  if (turn.taken) run_round(*state, nullptr, never, kSliceNs, 0);
+  if (turn.taken) run_round(*state, nullptr, never, kSliceNs);
   return turn.taken;
 }
 

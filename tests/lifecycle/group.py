@@ -77,7 +77,30 @@ def crossing_blind(library, program):
         expect(done.returncode == -9, harness.describe(done))
 
 
-CASES = {function.__name__: function for function in (crossing, crossing_slices, crossing_blind)}
+def pair(library, program, *how):
+    """One process needs what another will free a moment later: it waits for that, without spinning. The kernel kills
+    it otherwise, every time; the time that it waits at most is short enough for a slow machine to need a second try."""
+    tries = []
+    for _ in range(3):
+        with group(190 * MIB) as path:
+            done = run_in(path, [program, *how], harness.environment(library))
+            tries.append(harness.describe(done))
+            if b"has no worker" in done.stdout:
+                raise harness.Skip("no worker thread here")
+            if b"survived" in done.stdout:
+                expect(done.returncode == 0, tries[-1])
+                print(done.stdout.decode())
+                return
+            expect(done.returncode == -9 or b"other was killed" in done.stderr, tries[-1])
+    expect(False, "\n".join(tries))
+
+
+def pair_forking(library, program):
+    """The same while a fork is under way for longer than it waits."""
+    pair(library, program, "fork")
+
+
+CASES = {function.__name__: function for function in (crossing, crossing_slices, crossing_blind, pair, pair_forking)}
 
 
 def test():

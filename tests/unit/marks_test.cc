@@ -35,6 +35,16 @@ TEST_CASE("over the limit there is none") {
   CHECK(marks.kick == 100 * kMiB);
 }
 
+TEST_CASE("what somebody waits to touch is over the mark as far as it does not fit") {
+  // A limit of 630 after what is kept back; 620 are used, and of 30 that wait 20 do not fit.
+  const Marks marks = marks_of({100 * kMiB, 30 * kMiB, 620 * kMiB, 640 * kMiB, true, 30 * kMiB});
+  CHECK(marks.limit == 80 * kMiB);
+  CHECK(marks.kick == 80 * kMiB);
+  // What is in use already stays admitted, however far over the limit usage is.
+  CHECK(marks_of({100 * kMiB, 30 * kMiB, 900 * kMiB, 640 * kMiB, true, 30 * kMiB}).limit == 70 * kMiB);
+  CHECK(marks_of({100 * kMiB, 30 * kMiB, 600 * kMiB, 640 * kMiB, false, 30 * kMiB}).limit == 100 * kMiB);
+}
+
 TEST_CASE("memory taken into use counts until it is touched, or long untouched") {
   PendingTouch pending;
   CHECK(pending.update(100 * kMiB, 50 * kMiB) == 0);  // what was before is not known

@@ -51,7 +51,7 @@ struct Process {
   uint64_t others = 0;
   uint64_t limit = kNoLimit;
   uint64_t turnover = 0;
-  bool runs = false;  // dirty memory lies between objects
+  bool runs = false;        // dirty memory lies between objects
   uint64_t idle_share = 0;  // percent of the time in which it does nothing
   uint64_t refaulted = 0;
 
