@@ -197,9 +197,9 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
   // Not on a thread of the program, nor where collapsing would wait for CPUs that are busy (page/collapse.h).
   const bool late = due_ns_ != 0 && sample.time_ns > due_ns_ + kLateNs;
   GoOn context_of_work = {*this, hurry, context, cpu_before, most_ns, thread != nullptr && !late};
-  const uint64_t slab_decommits = executor_.slab_decommits();
+  const uint64_t exhausted = executor_.slabs_exhausted();
   const uint64_t given = executor_.carry_out(plan, go_on, &context_of_work);
-  if (executor_.slab_decommits() != slab_decommits) figures_.note_slabs_tried();
+  if (executor_.slabs_exhausted() != exhausted) figures_.note_slabs_exhausted();
   const bool calm = view_.level == PressureLevel::calm;
   if (calm && most_ns == 0 && sample.time_ns - measured_at_ns_ >= kMeasureRefaultNs &&
       go_on(&context_of_work, Reason::idle)) {

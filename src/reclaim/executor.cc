@@ -129,7 +129,7 @@ uint64_t Executor::decommit(const Step& step, TrimScope scope, GoOn go_on, void*
   // The rest of the runs are free pages of sparse slabs.
   if (given < step.goal_bytes && scope == TrimScope::everything && go_on(context, step.reason)) {
     const uint64_t sparse = layers_->decommit_slabs(step.goal_bytes - given);
-    ++slab_decommits_;
+    if (sparse < step.goal_bytes - given) ++slabs_exhausted_;
     count_released(step.reason, sparse);
     given += sparse;
   }

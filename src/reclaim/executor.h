@@ -65,8 +65,8 @@ class Executor {
 
   // Touches one free huge block to learn what a refault costs. For calm moments with room to spare.
   void measure_refault();
-  // How often the pages of sparse slabs were decommitted.
-  uint64_t slab_decommits() const { return slab_decommits_; }
+  // How often sparse slabs had less to decommit than was asked for.
+  uint64_t slabs_exhausted() const { return slabs_exhausted_; }
   const Prices& prices() const { return prices_; }
   void set_hold_price(uint64_t ns_per_mib_second) { prices_.hold_ns_per_mib_second = ns_per_mib_second; }
 
@@ -90,7 +90,7 @@ class Executor {
 
   const ReclaimLayers* layers_ = &kRealLayers;
   Prices prices_ = kUnmeasuredPrices;
-  uint64_t slab_decommits_ = 0;
+  uint64_t slabs_exhausted_ = 0;
   uint32_t looks_known_ = 0;
   Look looks_[kMostBlocks];  // the first `looks_known_`: most machines have few CPUs, and this is many pages
 };

@@ -6,18 +6,13 @@
 namespace pm {
 
 void SlabFree::update(uint64_t free_bytes, uint64_t hollowed_bytes) {
-  if (hollowed_bytes > hollowed_) {
-    hollow_ += hollowed_bytes - hollowed_;
-    // Whoever did that: what is left is what could not be given back.
-    note_tried();
-  }
+  if (hollowed_bytes > hollowed_) hollow_ += hollowed_bytes - hollowed_;
   hollowed_ = hollowed_bytes;
   free_ = free_bytes;
   if (hollow_ > free_) hollow_ = free_;
-  if (free_ < least_) least_ = free_;
-  // The hollow ones are neither: they came before `least_`, unless that has sunk into them.
-  const uint64_t old = least_ > hollow_ ? least_ : hollow_;
-  sparse_ = free_ - old;
+  const uint64_t solid = free_ - hollow_;
+  if (solid < least_) least_ = solid;
+  sparse_ = solid - least_;
 }
 
 void Figures::gather() {

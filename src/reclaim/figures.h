@@ -14,12 +14,12 @@ class SlabFree {
  public:
   // `free_bytes` are free now; `hollowed_bytes` is the total of what was decommitted inside slabs so far.
   void update(uint64_t free_bytes, uint64_t hollowed_bytes);
-  // The pages of sparse slabs were tried: what is free now is not sparse any more.
-  void note_tried() { least_ = UINT64_MAX; }
+  // Not all that was asked for could be decommitted: what is left is not sparse.
+  void note_exhausted() { least_ = UINT64_MAX; }
 
   uint64_t free_bytes() const { return free_; }
-  // Came free since the pages of sparse slabs were decommitted last, or since there was least of it. So what cannot be
-  // given back, because it shares pages with objects, counts once at most.
+  // Came free since the slabs were exhausted last, or since there was least of it. So what cannot be given back, because
+  // it shares pages with objects, counts once at most.
   uint64_t sparse_bytes() const { return sparse_; }
   // Free and decommitted. Slots whose pages are there are taken into use first, so this goes last.
   uint64_t hollow_bytes() const { return hollow_; }
@@ -29,7 +29,7 @@ class SlabFree {
   uint64_t sparse_ = 0;
   uint64_t hollow_ = 0;
   uint64_t hollowed_ = 0;        // the total seen last
-  uint64_t least_ = UINT64_MAX;  // since the last decommit
+  uint64_t least_ = UINT64_MAX;  // not hollow, since the slabs were exhausted last
 };
 
 class Figures {
@@ -41,7 +41,7 @@ class Figures {
   uint64_t exposed_bytes() const { return exposed_; }
   // Free slots in slabs. Neither the sparse nor the hollow ones are part of heap().used_bytes.
   const SlabFree& slab_free() const { return slab_free_; }
-  void note_slabs_tried() { slab_free_.note_tried(); }
+  void note_slabs_exhausted() { slab_free_.note_exhausted(); }
   // By class; row 0 is large objects.
   const uint64_t (&live() const)[kMaxClasses] { return live_; }
 

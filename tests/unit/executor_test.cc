@@ -199,10 +199,12 @@ TEST_CASE("blocks are left whole unless runs are asked for; sparse slabs come la
   CHECK(f.carry_out({{Action::decommit_blocks, Reason::pressure, 100 * kMiB}}) == 2 * kMiB);
   CHECK(f.carry_out({{Action::decommit_runs, Reason::pressure, 4 * kMiB}}) == 4 * kMiB);
   CHECK(!f.called("sparse"));
-  CHECK(f.executor.slab_decommits() == 0);
+  CHECK(f.executor.slabs_exhausted() == 0);
   CHECK(f.carry_out({{Action::decommit_runs, Reason::pressure, 2 * kMiB}}) == 2 * kMiB);
   CHECK(fake.sparse == 2 * kMiB);
-  CHECK(f.executor.slab_decommits() == 1);
+  CHECK(f.executor.slabs_exhausted() == 0);
+  CHECK(f.carry_out({{Action::decommit_runs, Reason::pressure, 5 * kMiB}}) == 2 * kMiB);
+  CHECK(f.executor.slabs_exhausted() == 1);
 }
 
 TEST_CASE("prices follow what was measured") {

@@ -25,9 +25,12 @@ TEST_CASE("what was decommitted inside slabs is neither sparse nor in use, until
   slots.update(20, 0);
   slots.update(100, 0);
   CHECK(slots.sparse_bytes() == 80);
+  slots.update(100, 50);
+  CHECK(slots.hollow_bytes() == 50);
+  CHECK(slots.sparse_bytes() == 30);
   slots.update(100, 70);
   CHECK(slots.hollow_bytes() == 70);
-  CHECK(slots.sparse_bytes() == 0);
+  CHECK(slots.sparse_bytes() == 10);
   // Slots whose pages are there go first.
   slots.update(75, 70);
   CHECK(slots.hollow_bytes() == 70);
@@ -39,20 +42,21 @@ TEST_CASE("what was decommitted inside slabs is neither sparse nor in use, until
   slots.update(90, 70);
   CHECK(slots.hollow_bytes() == 40);
   CHECK(slots.sparse_bytes() == 50);
-  slots.update(90, 120);
+  slots.update(90, 200);
   CHECK(slots.hollow_bytes() == 90);
   CHECK(slots.sparse_bytes() == 0);
 }
 
-TEST_CASE("what was tried in vain is not sparse again") {
+TEST_CASE("what could not be decommitted is not sparse again") {
   SlabFree slots;
   slots.update(10, 0);
   slots.update(50, 0);
-  slots.note_tried();
-  slots.update(50, 0);
+  slots.note_exhausted();
+  slots.update(50, 30);
   CHECK(slots.sparse_bytes() == 0);
-  slots.update(60, 0);
+  slots.update(60, 30);
   CHECK(slots.sparse_bytes() == 10);
+  CHECK(slots.hollow_bytes() == 30);
 }
 
 }  // namespace
