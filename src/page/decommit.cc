@@ -17,6 +17,9 @@ std::atomic<uint64_t> kept_bytes{0};
 uint64_t larger_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
 uint64_t smaller_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+// Relaxed: one that misses it is waited for all the same.
+std::atomic<bool> held{false};
+
 // Relaxed; read by the statistics.
 std::atomic<uint64_t> decommit_calls{0};
 std::atomic<uint64_t> decommitted_bytes{0};
@@ -106,6 +109,7 @@ struct Victims {
 // Free extents first, the longest first: the whole huge blocks are in those. Then runs between slabs, those in the
 // emptiest blocks first.
 void take_victims(Shard& shard, uint64_t goal, Thoroughness how, Victims& victims) {
+  if (held.load(std::memory_order_relaxed)) return;
   if (how.wait) {
     shard.lock.lock();
   } else if (!shard.lock.try_lock()) {
@@ -193,6 +197,8 @@ PM_RARE size_t decommit_shard(Shard& shard, uint64_t goal, Thoroughness how) {
 }  // namespace
 
 void set_dirty_limit(uint64_t bytes) { dirty_limit.store(bytes, std::memory_order_relaxed); }
+
+void hold_decommits(bool hold) { held.store(hold, std::memory_order_relaxed); }
 
 void page_keep(uint64_t bytes) { kept_bytes.store(bytes, std::memory_order_relaxed); }
 

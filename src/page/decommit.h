@@ -17,6 +17,9 @@ struct Thoroughness {
 // first, then runs in sparse huge blocks.
 size_t decommit_all(uint64_t goal_granules, Thoroughness how);
 
+// While it is set no decommit begins: what one has in hand would be lost to a forked child, as far as memory goes.
+void hold_decommits(bool hold);
+
 // For tests and simulations: another clock, in nanoseconds; nullptr for the real one. Not thread-safe.
 void set_decommit_clock(uint64_t (*clock)());
 

@@ -1,6 +1,7 @@
 #include "page/page.h"
 
 #include "os/memory.h"
+#include "os/process.h"
 #include "page/collapse.h"
 #include "page/decommit.h"
 #include "page/huge_blocks.h"
@@ -187,25 +188,40 @@ void unlock_shards(unsigned nodes) {
   }
 }
 
+bool any_busy() {
+  bool found = false;
+  for (const Shard& shard : shards) found = found || shard.busy != 0;
+  return found;
+}
+
+// How long a fork waits for decommits under way. A slow one is the child's loss: the memory stays out of its heap.
+constexpr uint64_t kLongestWait = 20'000'000;
+constexpr uint64_t kBetweenLooks = 200'000;
+
 }  // namespace
 
 PM_RARE void page_before_fork() {
+  hold_decommits(true);
+  const uint64_t start = os::monotonic_ns();
   for (;;) {
     const unsigned nodes = node_count();
     lock_shards(nodes);
     region.lock().lock();
+    shards[kHandlerShard].lock.lock();
     // The number of nodes changes under the region's lock, once in the life of a process.
-    if (nodes == node_count()) {
+    if (nodes == node_count() && (!any_busy() || os::monotonic_ns() - start > kLongestWait)) {
       locked_nodes = nodes;
-      break;
+      return;
     }
+    shards[kHandlerShard].lock.unlock();
     region.lock().unlock();
     unlock_shards(nodes);
+    os::sleep_ns(kBetweenLooks);
   }
-  shards[kHandlerShard].lock.lock();
 }
 
 void page_after_fork_parent() {
+  hold_decommits(false);
   const unsigned nodes = locked_nodes;
   shards[kHandlerShard].lock.unlock();
   region.lock().unlock();
@@ -213,6 +229,7 @@ void page_after_fork_parent() {
 }
 
 void page_after_fork_child(bool interrupted) {
+  hold_decommits(false);
   region.lock().reset_in_child(interrupted);
   for (Shard& shard : shards) shard.lock.reset_in_child(interrupted);
   nodes_after_fork_child();

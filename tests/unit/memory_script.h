@@ -22,6 +22,7 @@ struct MemoryScript {
   os::HugePolicy policy = os::HugePolicy::on_advice;
   os::Collapse collapse = os::Collapse::done;
   unsigned collapse_sleeps_us = 0;
+  unsigned decommit_sleeps_us = 0;
   uint64_t max_map_count = 65530;
   uint64_t mappings = 100;
   bool grants_advice = true;
@@ -55,6 +56,7 @@ inline void follow_script() {
   };
   scripted.decommit = [](const os::PageRange* ranges, size_t count) {
     for (size_t i = 0; i < count; ++i) script.decommitted.push_back({ranges[i].start, ranges[i].bytes});
+    if (script.decommit_sleeps_us != 0) usleep(script.decommit_sleeps_us);
     return kernel.decommit(ranges, count);
   };
   scripted.map_hugetlb = [](uintptr_t start, size_t bytes, size_t page_bytes) {

@@ -1,12 +1,15 @@
 #include "page/page.h"
 
 #include <cstring>
+#include <thread>
 
 #include "os/memory.h"
 #include "os/process.h"
 #include "page/decommit.h"
 #include "page/exposure.h"
+#include "page/shard.h"
 #include "tests/unit/layers.h"
+#include "tests/unit/memory_script.h"
 
 namespace {
 
@@ -257,6 +260,31 @@ TEST_CASE("what somebody found worth keeping is not given back by growth, nor fo
     faked_now += 1'000'000'000;
     EXPECT(large(20 * kMiB) != nullptr);
     EXPECT(statistics().dirty_bytes <= 4 * kMiB);  // a fiftieth of what is in use
+  });
+}
+
+TEST_CASE("a fork waits for a decommit under way, so that a child finds nothing in hand, but not for ever") {
+  in_fresh_process([] {
+    test::follow_script();
+    start_pages(uint64_t{1} << 40);
+    const auto in_hand_at_fork = [](unsigned sleeps_us) {
+      char* const p = large(4 * kMiB);
+      memset(p, 1, 4 * kMiB);
+      EXPECT(free_at(p) == FreeLarge::done);
+      test::script.decommit_sleeps_us = sleeps_us;
+      std::thread slow([] { page_trim(SIZE_MAX); });
+      while (!page_in_hand()) std::this_thread::yield();
+      page_before_fork();
+      uint64_t busy = 0;
+      for (const Shard& shard : shards) busy += shard.busy;
+      page_after_fork_parent();
+      slow.join();
+      return busy;
+    };
+    EXPECT(in_hand_at_fork(5'000) == 0);
+    EXPECT(in_hand_at_fork(3'000'000) != 0);
+    test::script.decommit_sleeps_us = 0;
+    EXPECT(statistics().dirty_bytes == 0);
   });
 }
 
