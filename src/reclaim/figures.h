@@ -18,8 +18,8 @@ class SlabFree {
   void note_exhausted() { least_ = UINT64_MAX; }
 
   uint64_t free_bytes() const { return free_; }
-  // Came free since the slabs were exhausted last, or since there was least of it. So what cannot be given back, because
-  // it shares pages with objects, counts once at most.
+  // Came free since the slabs were exhausted last, or since there was least of it. So what cannot be given back,
+  // because it shares pages with objects, counts once at most.
   uint64_t sparse_bytes() const { return sparse_; }
   // Free and decommitted. Slots whose pages are there are taken into use first, so this goes last.
   uint64_t hollow_bytes() const { return hollow_; }

@@ -77,7 +77,7 @@ Plan Planner::next(const Sample& sample, const Forecast& forecast, PressureLevel
 
   Plan plan = {};
   if (level != PressureLevel::calm) add_notify(plan, sample, level, holdings);
-  add_caches(plan, level, holdings);
+  const uint64_t caches_in_ns = add_caches(plan, level, holdings);
   add(plan, Action::decommit_blocks, going.reason, going.block_bytes);
   add(plan, Action::decommit_runs, going.reason, going.run_bytes);
   if (level == PressureLevel::calm) add_background(plan, sample, forecast, holdings, prices);
@@ -87,7 +87,7 @@ Plan Planner::next(const Sample& sample, const Forecast& forecast, PressureLevel
   const uint64_t slack =
       level >= PressureLevel::high ? kHugeBlock : larger_of(kCalmSlack, sane(sample.heap.used_bytes) / 8);
   plan.wake_dirty_bytes = kept + slack;
-  plan.next_in_ns = going.valid_ns;
+  plan.next_in_ns = smaller_of(going.valid_ns, caches_in_ns);
   return plan;
 }
 
@@ -189,7 +189,8 @@ void Planner::add_notify(Plan& plan, const Sample& sample, PressureLevel level, 
   if (plan.count < kMaxSteps) plan.steps[plan.count++] = {Action::notify, reason_of(level), wanted};
 }
 
-void Planner::add_caches(Plan& plan, PressureLevel level, const Holdings& holdings) {
+// Returns when the caches are worth another look.
+uint64_t Planner::add_caches(Plan& plan, PressureLevel level, const Holdings& holdings) {
   const Reason reason = reason_of(level);
   const bool quiet = now_ns_ - quiet_since_ns_ >= kQuietFor;
   // Once in a quiet time: what is cached after that was put there by somebody.
@@ -203,6 +204,10 @@ void Planner::add_caches(Plan& plan, PressureLevel level, const Holdings& holdin
   if (pressed || idle || level >= PressureLevel::moderate) {
     add(plan, Action::release_slabs, reason, holdings.empty_slab_bytes);
   }
+  // What a drain has freed can go with the next plan.
+  if (idle) return kSecond;
+  const bool holds = holdings.magazine_bytes + holdings.depot_bytes != 0;
+  return holds && drained_ns_ < quiet_since_ns_ + kQuietFor ? quiet_since_ns_ + kQuietFor - now_ns_ : UINT64_MAX;
 }
 
 // By how much demand will have risen shortly: at the pace at which it has been rising for some time without a fall, and

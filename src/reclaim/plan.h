@@ -127,7 +127,7 @@ class Planner {
   uint64_t must_go(const Sample& sample, uint64_t held, PressureLevel level) const;
   Release release(const Sample& sample, PressureLevel level, const Holdings& holdings, const Prices& prices);
   void add_notify(Plan& plan, const Sample& sample, PressureLevel level, const Holdings& holdings);
-  void add_caches(Plan& plan, PressureLevel level, const Holdings& holdings);
+  uint64_t add_caches(Plan& plan, PressureLevel level, const Holdings& holdings);
   uint64_t rise_ahead(const Forecast& forecast) const;
   void add_background(Plan& plan, const Sample& sample, const Forecast& forecast, const Holdings& holdings,
                       const Prices& prices);

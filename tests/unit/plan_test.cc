@@ -262,6 +262,26 @@ TEST_CASE("caches are drained under pressure, and once when nothing is allocated
   CHECK(goal_of(plan, Action::release_slabs) == 2 * kMiB);
 }
 
+TEST_CASE("a process at rest is looked at when its caches are due, and once they are drained") {
+  Process process;
+  process.holdings.magazine_bytes = 3 * kMiB;
+  ++process.turnover;
+  for (int i = 0; i < 20; ++i) process.step(50 * kMiB);
+  ++process.turnover;
+  Plan plan = process.step(50 * kMiB);
+  // Whoever looks only when a plan says so.
+  unsigned looks = 0;
+  for (; step_of(plan, Action::drain_caches) == nullptr && looks < 5; ++looks) {
+    REQUIRE(plan.next_in_ns <= 10 * kSecond);
+    process.time += plan.next_in_ns - kSecond / 10;  // which step() adds
+    plan = process.step(50 * kMiB);
+  }
+  CHECK(looks == 1);
+  CHECK(plan.next_in_ns <= kSecond);
+  process.holdings.magazine_bytes = 0;
+  CHECK(process.step(50 * kMiB).next_in_ns > 10 * kSecond);
+}
+
 TEST_CASE("collapse stays within its budget, and stops with pressure or when switched off") {
   const auto collapsed = [](const PlanOptions& options, PressureLevel level, uint64_t idle_share = 0) {
     Process process;
