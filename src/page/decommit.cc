@@ -52,7 +52,9 @@ uint64_t claim_by_time(uint64_t wanted) {
 
 // What may lie dirty whatever the program holds.
 uint64_t at_least_limit(uint64_t granules) {
-  const uint64_t limit = larger_of(dirty_limit.load(std::memory_order_relaxed), kept_bytes.load(std::memory_order_relaxed)) >> kGranuleShift;
+  const uint64_t limit =
+      larger_of(dirty_limit.load(std::memory_order_relaxed), kept_bytes.load(std::memory_order_relaxed)) >>
+      kGranuleShift;
   return larger_of(granules, limit);
 }
 

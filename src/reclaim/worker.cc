@@ -66,7 +66,7 @@ struct State {
   SeqCell<PressureView> view;
   void* kept_by_runtime;  // the worker's thread only
   uint32_t configured;    // the version of the settings that the engine has; owned by the turn
-  bool has_engine;  // the turn's holder's, as the engine is
+  bool has_engine;        // the turn's holder's, as the engine is
   alignas(Engine) char engine[sizeof(Engine)];
 };
 
