@@ -6,13 +6,18 @@ namespace pm {
 namespace {
 
 // Text as roff takes it: no escape, no request at the start of a line, and hyphens that can be copied into a shell.
-std::string roff(const std::string& text) {
+std::string roff(std::string text) {
+  const std::string plus_minus = "\u00b1";
+  for (size_t at = 0; (at = text.find(plus_minus, at)) != std::string::npos;)
+    text.replace(at, plus_minus.size(), "\x01");
   std::string out;
   bool line_start = true;
   for (const char c : text) {
     if (line_start && (c == '.' || c == '\'')) out += "\\&";
     if (c == '\\') {
       out += "\\e";
+    } else if (c == '\x01') {
+      out += "\\(+-";  // not of every character set
     } else if (c == '-') {
       out += "\\-";
     } else {

@@ -19,7 +19,6 @@ BEHIND = ("pm13parse_optionsE", "pm10TextWriter5bytesE", "pm10Forecaster3addE", 
           "pm13MappingBudget4takeE", "pm2os9read_numaE", "pm16collect_pressureE")
 FRONT = ("malloc", "free", "_Znwm", "pm6Region4growE", "pm13slab_allocateE", "pm15magazine_refillE", "pm10start_heapE",
          "pm14start_pressureE", "pm10HugeAdvice6adviseE", "pm7Hugetlb3mapE", "pm14report_at_exitE",
-         "pm21collapse_now_and_thenE",
          "pm20load_topology_if_dueE", "pm8FileHeap2ofE")
 MOST_FRONT = 128 * 1024  # bytes: code and constants of a small process
 MOST_DATA = 16 * 1024  # bytes: initialised variables, which come from the file

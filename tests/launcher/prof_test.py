@@ -344,7 +344,7 @@ def bad_input(folder):
     # Processes that cannot be asked.
     with subprocess.Popen(["sleep", "60"]) as other:
         for words in (["prof", "start"], ["prof", "stop"], ["prof", "dump"], ["leaks"]):
-            refused(command(*words, other.pid), 1, f"process {other.pid} does not run on poolmalloc")
+            refused(command(*words, other.pid), 1, rf"process {other.pid} \(sleep\) does not run on poolmalloc but .*")
         other.kill()
     for words in (["prof", "dump", "-o", output], ["prof", "top"], ["leaks", "--watch", "1"]):
         refused(command(*words, other.pid), 1, f"there is no process {other.pid}")
