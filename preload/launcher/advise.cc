@@ -13,14 +13,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+}  // namespace
+
 std::string variable_of(const std::string& option) {
+  const auto place = find_option(option.c_str(), option.size());
+  if (place < 0) return option;
   char buffer[64];
   TextWriter out(buffer);
-  write_variable_name(static_cast<size_t>(find_option(option.c_str(), option.size())), out);
+  write_variable_name(static_cast<size_t>(place), out);
   return out.c_str();
 }
-
-}  // namespace
 
 int print_advice(std::optional<pid_t> pid, bool as_json) {
   const std::optional<Target> target = choose_target(pid);

@@ -28,6 +28,9 @@ inline constexpr uint64_t kLeastCalls = 1'000'000;
 
 std::vector<Advice> recommend(const PageBody& page);
 
+// The environment variable of an option: "POOLMALLOC_DIRTY_BYTES". Of an unknown one, its name.
+std::string variable_of(const std::string& option);
+
 // Prints the advice as lines that a shell or systemd's EnvironmentFile= reads, each after its reason as a comment. The
 // exit code: 0; 1 if the process cannot be looked at, with one line on stderr.
 int print_advice(std::optional<pid_t> pid, bool as_json);

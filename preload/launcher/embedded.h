@@ -5,6 +5,7 @@
 namespace pm {
 
 extern const char kServePage[];    // web/serve.html
+extern const char kReportPage[];   // web/report.html
 extern const char kUplotScript[];  // web/uplot: the chart library of the pages, version 1.6.32 of the npm package uplot
 extern const char kUplotStyle[];
 extern const char kUplotLicence[];

@@ -10,6 +10,7 @@
 #include "preload/launcher/profile_commands.h"
 #include "preload/launcher/reference.h"
 #include "preload/launcher/reference_commands.h"
+#include "preload/launcher/report.h"
 #include "preload/launcher/run_command.h"
 #include "preload/launcher/serve_commands.h"
 #include "preload/launcher/simulate_command.h"
@@ -43,18 +44,20 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer([] { return pm::options_as_text() + "\n" + kExitCodes; });
 
+  // Parsing writes to their members, so none of them is const.
   pm::RunCommand run(app, kExitCodes);
-  const pm::LookCommands look(app);
-  const pm::ControlCommands control(app);
-  const pm::ProfileCommands profile(app);
-  const pm::ServeCommands serve(app);
-  const pm::SimulateCommand simulate(app);
-  const pm::ReferenceCommands reference(app, "poolmalloc " + version(), kExitCodes);
+  pm::LookCommands look(app);
+  pm::ControlCommands control(app);
+  pm::ProfileCommands profile(app);
+  pm::ReportCommands report(app, version());
+  pm::ServeCommands serve(app);
+  pm::SimulateCommand simulate(app);
+  pm::ReferenceCommands reference(app, "poolmalloc " + version(), kExitCodes);
 
   try {
     app.parse(run.take_program(argc, argv), argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
-  return first_of(run, look, control, profile, serve, simulate, reference);
+  return first_of(run, look, control, profile, report, serve, simulate, reference);
 }

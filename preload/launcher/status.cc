@@ -10,6 +10,7 @@
 #include <sstream>
 #include <vector>
 
+#include "preload/launcher/page_json.h"
 #include "preload/launcher/simulation.h"
 #include "preload/launcher/target.h"
 #include "preload/launcher/units.h"
@@ -97,16 +98,6 @@ std::string released_text(const Snapshot& s) {
       reasons += (reasons.empty() ? "" : ", ") + std::string(row.reason) + " " + bytes_text(row.bytes);
   }
   return reasons.empty() ? text : text + " (" + reasons + ")";
-}
-
-Json options_json(const PageBody& body) {
-  Json options = Json::object();
-  std::istringstream lines(body.options);
-  for (std::string line; std::getline(lines, line);) {
-    const size_t equals = line.find('=');
-    if (equals != std::string::npos) options[line.substr(0, equals)] = line.substr(equals + 1);
-  }
-  return options;
 }
 
 Json status_json(const Target& target, const PageBody& body, const ProcessAge& age) {
