@@ -62,9 +62,12 @@ def refuse(words, *arguments, code=1, **options):
 def bytes_text(value):
     """As the command writes it."""
     unit = 0
-    while value >= 1024 and unit < 5:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.{0 if unit == 0 else 1}f} " + ["B", "KiB", "MiB", "GiB", "TiB", "PiB"][unit]
+    while value >= 1024 << 10 * unit and unit < 5:
+        unit += 1
+    if unit == 0:
+        return f"{value} B"
+    tenths = (value * 10 + (1 << 10 * unit >> 1)) >> 10 * unit  # a half goes up
+    return f"{tenths // 10}.{tenths % 10} " + ["KiB", "MiB", "GiB", "TiB", "PiB"][unit - 1]
 
 
 def tables_of(text):
