@@ -60,7 +60,7 @@ void judge_pressure(const Observed& o, Deductions& out) {
   for (const double seconds : o.level_seconds) all += seconds;
   const auto text = [&](double seconds, const char* level) {
     return "Pressure was " + std::string(level) + " for " + duration_text(static_cast<uint64_t>(std::ceil(seconds))) +
-           " of " + duration_text(static_cast<uint64_t>(std::ceil(all)));
+           " of " + duration_text(static_cast<uint64_t>(std::llround(all)));
   };
   const double critical = o.level_seconds[3] + o.level_seconds[4];
   take(out, points_for_time(critical, all, kMostPressure), text(critical, "critical"));

@@ -128,11 +128,14 @@ class Recorder {
   }
 
   void add_events() {
+    const PageStamp& stamp = body_->stamp;
+    const bool all_are_new = stamp.events == kMaxEvents && body_->events[0].time_ns > newest_event_ns_;
+    if (all_are_new && newest_event_ns_ != 0) recording_.events_missed = true;
     uint64_t newest = newest_event_ns_;
-    for (uint32_t i = 0; i < body_->stamp.events; ++i) {
+    for (uint32_t i = 0; i < stamp.events; ++i) {
       const Event& event = body_->events[i];
       if (event.time_ns <= newest_event_ns_) continue;
-      recording_.events.push_back(event_json(body_->stamp, event));
+      recording_.events.push_back(event_json(stamp, event));
       newest = std::max(newest, event.time_ns);
     }
     newest_event_ns_ = newest;

@@ -94,6 +94,7 @@ class Parser {
     recording_.end = text_in(line, "end");
     if (number_in(line.at("samples")) != recording_.samples.size()) reject();
     if (number_in(line.at("events")) != recording_.events.size()) reject();
+    recording_.events_missed = line.at("events_missed").get<bool>();
     is_whole_ = true;
   }
 
@@ -210,7 +211,10 @@ std::string write_recording(const Recording& recording, const std::string& versi
   for (const Sample& sample : recording.samples) text += line_of(json_of(sample));
   for (const Json& event : recording.events) text += line_of({{"event", event}});
   text += line_of({{"examination", examination_json(recording.examination)}});
-  text += line_of({{"end", recording.end}, {"samples", recording.samples.size()}, {"events", recording.events.size()}});
+  text += line_of({{"end", recording.end},
+                   {"samples", recording.samples.size()},
+                   {"events", recording.events.size()},
+                   {"events_missed", recording.events_missed}});
   return text;
 }
 

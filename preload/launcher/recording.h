@@ -46,6 +46,7 @@ struct Recording {
   std::string end;  // why it ended: "time", "interrupted" or "process ended"
   std::vector<Sample> samples;
   std::vector<nlohmann::ordered_json> events;  // as event_json (page_json.h) writes them, the oldest first
+  bool events_missed = false;                  // more happened between two looks than a page keeps
   Examination examination;
 };
 

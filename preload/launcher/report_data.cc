@@ -137,6 +137,7 @@ Json report_json(const Recording& recording) {
   json.update(examination_json(recording.examination));
   for (Json& advice : json["advice"]) advice["variable"] = variable_of(advice["option"].get<std::string>());
   json["events"] = recording.events;
+  json["events_missed"] = recording.events_missed;
   json["timeline"] = timeline_json(thinned(samples, kMostPoints));
   json["classes_over_time"] = classes_json(thinned(samples, kMostColumns));
   json["statistics"] = statistics_json(samples.back().snapshot);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "metrics/events.h"
 #include "preload/launcher/embedded.h"
 #include "preload/launcher/status.h"
 #include "preload/launcher/units.h"
@@ -196,8 +197,13 @@ std::string events_html(const Json& data) {
                bytes > 0 ? bytes_text(bytes) : "–"});
   }
   if (table.empty()) return "<p>Nothing happened.</p>";
-  return table.html() +
-         (events.size() > shown ? "<p>" + grouped_text(events.size() - shown) + " earlier ones are left out.</p>" : "");
+  std::string left_out;
+  if (events.size() > shown) left_out = "<p>" + grouped_text(events.size() - shown) + " earlier ones are left out.</p>";
+  if (data.at("events_missed").get<bool>()) {
+    left_out += "<p>More happened between two looks than a process keeps (" + std::to_string(kMaxEvents) +
+                " events): some are missing.</p>";
+  }
+  return table.html() + left_out;
 }
 
 std::string classes_html(const Json& data) {
@@ -213,6 +219,7 @@ std::string classes_html(const Json& data) {
     const uint64_t size = number_of(c, "size");
     const uint64_t objects = number_of(c, "live_objects");
     const uint64_t slots = number_of(c, "slot_capacity");
+    if (slots == 0) continue;  // nothing of it is in memory
     const uint64_t cached = (number_of(c, "magazine_objects") + number_of(c, "depot_objects")) * size;
     const uint64_t hits = number_of(c, "hits");
     const auto [share, bar_html] = share_cells(objects * size);

@@ -37,6 +37,7 @@ Recording small_one() {
     r.samples.push_back(sample);
   }
   r.events.push_back({{"time_ms", 1'700'000'000'100}, {"kind", "decommit"}, {"bytes", 4096}, {"reason", "idle"}});
+  r.events_missed = true;
   r.examination.findings = {{Severity::warning, "leak", "it grows", "look"}};
   r.examination.advices = {{"dirty_bytes", "128m", "because", "memory"}};
   r.examination.shares = {{"live objects", 77, "what is held"}};
@@ -67,6 +68,7 @@ TEST_CASE("a recording comes back as it was written") {
   CHECK(back.every_ms == 250);
   CHECK(back.end == "interrupted");
   CHECK(back.events == r.events);
+  CHECK(back.events_missed);
   REQUIRE(back.samples.size() == 3);
   CHECK(back.samples[2].time_ms == r.samples[2].time_ms);
   for (const MetricInfo& metric : kMetricInfo) {
@@ -132,7 +134,7 @@ TEST_CASE("what is no recording, or a damaged one, is named") {
   CHECK(error_of(with(whole, "\"severity\":\"warning\"", "\"severity\":\"awful\"")) ==
         "is damaged: line 6 is not as it should be");
   CHECK(error_of(with(whole, "\"samples\":3", "\"samples\":4")) == "is damaged: line 7 is not as it should be");
-  CHECK(error_of(with(whole, "\"events\":1}", "\"events\":0}")) == "is damaged: line 7 is not as it should be");
+  CHECK(error_of(with(whole, "\"events\":1,", "\"events\":0,")) == "is damaged: line 7 is not as it should be");
   CHECK(error_of(with(whole, "{\"time_ms\":1700000000250", "\xff\xfe{")) ==
         "is damaged: line 3 is not as it should be");
 }
