@@ -123,7 +123,7 @@ std::string head_html(const Json& data) {
          "</small></h1><p class=\"about\">on poolmalloc " + escaped(text_of(process, "version")) + ", " +
          escaped(text_of(process, "mode")) + " magazines, " + escaped(text_of(process, "fit")) +
          " fit. Running since " + escaped(time_text(number_of(process, "started"))) + ". Watched from <time>" +
-         escaped(time_text(from / 1000)) + "</time> for " + duration_text((to - from) / 1000) +
+         escaped(time_text(from / 1000)) + "</time> for " + duration_text((to - from + 500) / 1000) +
          (end.empty() ? "" : ", " + end) + ": " + grouped_text(number_of(recording, "samples")) +
          " samples. Options: " + escaped(options.empty() ? "all as by default" : options) + ".</p>\n";
 }
@@ -289,7 +289,8 @@ std::string profile_html(const Json& profile) {
   return "<div class=\"buttons\" id=\"flame-weights\">" + buttons +
          "<button type=\"button\" id=\"flame-reset\">whole</button>"
          "<input id=\"flame-search\" type=\"search\" placeholder=\"search\" aria-label=\"Search for a function\"></div>"
-         "<div id=\"flame-graph\"></div><p id=\"flame-mark\" class=\"read\"></p><details><summary>As a "
+         "<div id=\"flame\"><div id=\"flame-graph\"></div></div><p id=\"flame-mark\" "
+         "class=\"read\"></p><details><summary>As a "
          "table</summary>" +
          table.html() + "</details>";
 }
