@@ -11,8 +11,6 @@ namespace {
 
 using Findings = std::vector<Finding>;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 void fine(Findings& out, std::string about, std::string what) {
   out.push_back({Severity::fine, std::move(about), std::move(what), {}});
 }

@@ -1,7 +1,7 @@
 // One round of the pressure story: observe -> forecast -> level -> plan -> execute, and when to look again.
 //
 // Whoever runs a round owns the engine while it does: the worker, or, where there is none, one thread of the program at
-// a time (worker.cc sees to that). Its memory is mapped when the first round is due; all zero is "not set up".
+// a time (worker_state.h: Turn). Its memory is mapped when the first round is due; all zero is "not set up".
 #pragma once
 
 #include <atomic>

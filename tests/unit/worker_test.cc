@@ -1,4 +1,4 @@
-// worker.cc and engine.cc in a heap as a process has it: marks, limits, rounds.
+// worker*.cc, admit.cc and engine.cc in a heap as a process has it: marks, limits, rounds.
 #include "reclaim/worker.h"
 
 #include <sys/mman.h>
