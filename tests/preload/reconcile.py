@@ -8,6 +8,7 @@ Each program takes some memory and then rests. What its page says is compared wi
   mapped       committed_bytes, and the size of the heap's mappings                             within 5 %
 """
 
+import concurrent.futures
 import os
 import pathlib
 import shutil
@@ -134,23 +135,24 @@ def prepare(folder):
         "public class Rest { public static void main(String[] a) throws Exception { Thread.sleep(1000000); } }\n")
 
 
+def show(name, figures, table):
+    line = name
+    if table:
+        line = name.ljust(8) + "".join(f"  {what} {ours / 1e6:9.3f} {theirs / 1e6:9.3f} {100 * ours / theirs - 100:+6.2f} %"
+                                       for what, (ours, theirs) in figures.items())
+    print(line, flush=True)
+
+
 def test():
-    table = "--table" in sys.argv
-    done = []
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
-        for name, command, text in programs(folder):
-            if not command[0] or not shutil.which(command[0]):
-                print(f"{name}: not here")
-                continue
-            figures = check(name, command, text, folder)
-            done.append(name)
-            if table:
-                print(name.ljust(8) + "".join(f"  {what} {ours / 1e6:9.3f} {theirs / 1e6:9.3f} {100 * ours / theirs - 100:+6.2f} %"
-                                              for what, (ours, theirs) in figures.items()), flush=True)
-            else:
-                print(name, flush=True)
-    expect(len(done) >= 10, f"only {len(done)} programs")
+        here = [(name, command, text) for name, command, text in programs(folder) if command[0] and shutil.which(command[0])]
+        expect(len(here) >= 10, f"only {[name for name, _, _ in here]} are here")
+        # Each rests for most of its time.
+        with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
+            started = {name: pool.submit(check, name, command, text, folder) for name, command, text in here}
+            for name, run in started.items():
+                show(name, run.result(), "--table" in sys.argv)
 
 
 if __name__ == "__main__":
