@@ -72,7 +72,8 @@ def main():
     except NoBox as reason:
         lacks = str(reason)
     if lacks is None:
-        for rate, how in ((100, "growth that was foreseen"), (2000, "a jump")):
+        rates = ((100, "growth that was foreseen"), (2000, "a jump"))
+        for rate, how in rates[1:] if options.smoke else rates:
             found = boxed(what="levels", rate=rate)
             bar(f"told of a level after usage was there, {how}", [one["told_ms"] for one in found], lambda ms: ms <= 200,
                 "ms (negative: before)", "100 ms after the sample that shows it, and there is one each 100 ms")
