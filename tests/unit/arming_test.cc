@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "magazine/layout.h"
+#include "magazine/rseq_x86_64.h"
 #include "magazine/sampling.h"
 #include "tests/unit/layers.h"
 
@@ -126,6 +127,7 @@ TEST_CASE("a carried word waits for its own CPU") {
   });
 }
 
+#if PM_HAS_RSEQ
 TEST_CASE("a child forked amid a change finishes it, whichever half was done") {
   with_rseq([] {
     Program program{class_of(64)};
@@ -153,5 +155,6 @@ TEST_CASE("a child forked amid a change finishes it, whichever half was done") {
     EXPECT(arming.version % 2 == 0 && pops_of(block, program.id) == carried);
   });
 }
+#endif
 
 }  // namespace

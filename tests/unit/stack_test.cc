@@ -167,7 +167,8 @@ TEST_CASE("stacks of all shapes are libunwind's") {
     } catch (int) {
     }
     check_same();
-    CHECK(has_frame_of(reinterpret_cast<const void*>(throw_through)));
+    // A sanitizer's build may have what throws far from the function's start.
+    if (!PM_SANITIZED) CHECK(has_frame_of(reinterpret_cast<const void*>(throw_through)));
   }
   SECTION("another thread") {
     std::thread([] { recurse(3); }).join();
