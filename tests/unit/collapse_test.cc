@@ -220,8 +220,8 @@ TEST_CASE("whole free blocks are decommitted first, then sparse ones; dense ones
     EXPECT(dense != sparse && sparse != whole);
     const GranuleIndex spared = take_run(1);
     EXPECT(block_of(spared) == dense);
-    for (int i = 0; i < 8; ++i) release_slab_run(sparse * kBlockGranules + 4 * i, 2);
-    for (int i = 0; i < 16; ++i) release_slab_run(whole * kBlockGranules + 2 * i, 2);
+    for (unsigned i = 0; i < 8; ++i) release_slab_run(sparse * kBlockGranules + 4 * i, 2);
+    for (unsigned i = 0; i < 16; ++i) release_slab_run(whole * kBlockGranules + 2 * i, 2);
     // As much as is wanted, and no block is broken for it while a whole one is free.
     EXPECT(page_trim(kBlockBytes) >= kBlockBytes);
     EXPECT(script.decommitted.size() == 1);

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/compiler.h"
 #include "os/objects.h"
 #include "profile/cfi.h"
 #include "tests/catch.h"
