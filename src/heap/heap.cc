@@ -71,8 +71,8 @@ PM_COLD void* draw_sampled(ClassId id) {
   return p;
 }
 
-// Double frees that no check saw at once: the object lay in another CPU's magazine or in the depot. They come out when
-// the slab finds the slot free already.
+// Double frees that no check saw at once: the object lay deeper in the magazine, in another CPU's, or in the depot.
+// They come out when it would be handed out a second time, or when the slab finds the slot free already.
 void report_rejected() {
   void* rejected[4];
   const size_t n = take_rejected(rejected, 4);
@@ -278,6 +278,7 @@ void* allocate_after_miss(ClassId id) {
   }
   const Charge charge;
   void* p = magazine_refill(id);
+  report_rejected();
   if (PM_UNLIKELY(p == nullptr)) {
     p = try_after_trim([id] { return magazine_refill(id); });
   }

@@ -63,7 +63,7 @@ PM_COLD void report_double_free(const void* p, size_t class_size, const void* ca
 PM_COLD void report_late_double_free(const void* p, size_t class_size) {
   Line line;
   class_text(line.out().text("double free of ").hex(number(p)).text(" ("), class_size)
-      .text("), found when it was flushed");
+      .text("), found when it left the magazine");
   finish(line);
 }
 

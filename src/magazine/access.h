@@ -4,9 +4,9 @@
 //   block(cpu)                              the block, for its layout
 //   push_batch(cpu, class, objects, n)      how many of the first n went in; may be 0
 //   pop_batch(cpu, class, out, n)           how many came out, topmost first; may be 0
-//   set_end(cpu, class, end)                false if it could not be done here and now; afterwards no push past the old
-//                                           end is under way
-//   open(cpu, class, word, end)             publishes a closed magazine; the holder of the layout lock only
+//   close(cpu, class)                       false if it could not be done here and now; afterwards no push is under way
+//   open(cpu, class, word, limits)          publishes a closed magazine; the holder of the layout lock only
+//   reopen(cpu, class, limits)              the same for one whose word stays what it is
 //
 // For rseq a call made on another CPU than `cpu` does nothing and returns 0 or false.
 #pragma once
@@ -29,11 +29,14 @@ struct RseqAccess {
   PM_HOT static uint32_t pop_batch(uint32_t cpu, ClassId id, void** out, uint32_t n) {
     return n == 0 ? 0 : rseq_pop_batch(cpu, id, out, n);
   }
-  PM_HOT static bool set_end(uint32_t cpu, ClassId id, uint16_t end) { return rseq_set_end(cpu, id, end); }
-  // Release: a push loads end before the word.
-  static void open(uint32_t cpu, ClassId id, uint64_t word, uint16_t end) {
+  PM_HOT static bool close(uint32_t cpu, ClassId id) { return rseq_set_limits(cpu, id, 0); }
+  // Release: a push loads the limits before the word and the slots.
+  static void open(uint32_t cpu, ClassId id, uint64_t word, uint64_t limits) {
     block(cpu).words[id].store(word, std::memory_order_release);
-    block(cpu).limits[id].end.store(end, std::memory_order_release);
+    reopen(cpu, id, limits);
+  }
+  static void reopen(uint32_t cpu, ClassId id, uint64_t limits) {
+    block(cpu).limits[id].word.store(limits, std::memory_order_release);
   }
 };
 #endif
@@ -97,7 +100,7 @@ struct LockedAccess {
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
-    if (top >= b.limits[id].end.load(std::memory_order_relaxed)) return Push::full;
+    if (top >= b.limits[id].end()) return Push::full;
     for (uint64_t i = 0; i < kLookBack && top - i > b.tallies[id].begin; ++i) {
       if (slots_of(b)[top - i].load(std::memory_order_relaxed) == p) return Push::suspect;
     }
@@ -112,7 +115,7 @@ struct LockedAccess {
     CpuBlock& b = block(cpu);
     const uint64_t word = b.words[id].load(std::memory_order_relaxed);
     const uint64_t top = word & kTopMask;
-    const uint64_t end = b.limits[id].end.load(std::memory_order_relaxed);
+    const uint64_t end = b.limits[id].end();
     if (top >= end) return 0;
     if (n > end - top) n = static_cast<uint32_t>(end - top);
     for (uint32_t i = 0; i < n; ++i) slots_of(b)[top + 1 + i].store(objects[i], std::memory_order_relaxed);
@@ -134,18 +137,23 @@ struct LockedAccess {
     return n;
   }
 
-  static void open(uint32_t cpu, ClassId id, uint64_t word, uint16_t end) {
+  static void open(uint32_t cpu, ClassId id, uint64_t word, uint64_t limits) {
     const BlockGuard guard(cpu);
     PM_CHECK(guard.taken());
     locked_blocks_used.store(true, std::memory_order_relaxed);
     block(cpu).words[id].store(word, std::memory_order_relaxed);
-    block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
+    block(cpu).limits[id].word.store(limits, std::memory_order_relaxed);
+  }
+  static void reopen(uint32_t cpu, ClassId id, uint64_t limits) {
+    const BlockGuard guard(cpu);
+    PM_CHECK(guard.taken());
+    block(cpu).limits[id].word.store(limits, std::memory_order_relaxed);
   }
 
-  static bool set_end(uint32_t cpu, ClassId id, uint16_t end) {
+  static bool close(uint32_t cpu, ClassId id) {
     const BlockGuard guard(cpu);
     if (PM_UNLIKELY(!guard.taken())) return false;
-    block(cpu).limits[id].end.store(end, std::memory_order_relaxed);
+    block(cpu).limits[id].word.store(0, std::memory_order_relaxed);
     return true;
   }
 };

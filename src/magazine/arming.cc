@@ -72,7 +72,7 @@ Armed try_to_arm(CpuBlock& block, uint32_t cpu, ClassId id) {
   const Change change = changed(table, word, base, id);
   arming.next.store(change.base, std::memory_order_relaxed);
   if (!rseq_replace(cpu, id, word, change.word)) {
-    const bool here = RseqAccess::cpu() == cpu && block.limits[id].end.load(std::memory_order_relaxed) != 0;
+    const bool here = RseqAccess::cpu() == cpu && block.limits[id].end() != 0;
     return here ? Armed::again : Armed::elsewhere;
   }
   arming.base.store(change.base, std::memory_order_relaxed);

@@ -7,23 +7,26 @@
 //   slot 0                  always zero
 //   words[class]            low 16 bits `top`: index of the topmost object; high 48 bits: objects popped since the
 //                           start, or armed: see arming.h
-//   limits[class].end       index of the last slot that a push may fill limits[class].divisor   the class's
-//   multiplier for the test of interior pointers (slab/size_class.h); 0 sends every
-//                           free to the cold path, UINT32_MAX lets every offset pass
+//   limits[class]           end: index of the last slot that a push may fill. divisor: the class's multiplier for the
+//                           test of interior pointers (slab/size_class.h); 0 sends every free to the cold path,
+//                           UINT32_MAX lets every offset pass
 //   slots[begin]            always zero: the sentinel. top == begin means empty, and a pop reads a null pointer there
-//   slots[begin+1..]        the objects
+//   slots[begin+1..end]     the objects
+//   slots[end+1]            an odd number: the wall. The hot push knows by it that there is no room, and reads no end;
+//                           no slot from begin to end is odd
 //   slot 0xffff             always zero; see drain_rseq in layout.cc
 //
-// A fresh block is all zero: top 0 names slot 0, so a pop finds nothing; end 0 lets no push in. A magazine with end 0
-// is closed: not laid out yet, or being laid out anew or drained by the holder of the layout lock.
+// A fresh block is all zero: top 0 names slot 0, so a pop finds nothing; divisor 0 and end 0 let no push in. A magazine
+// whose limits are 0 is closed: not laid out yet, or being laid out anew or drained by the holder of the layout lock.
 //
 // Who writes what, for a block reached by rseq:
 //   words     a thread on this CPU, in a restartable sequence, by the instruction that commits it; or the holder of the
-//             layout lock while end is 0 and top names slot 0 or the sentinel, when no sequence can commit
+//             layout lock while it is closed and top names slot 0 or the sentinel, when no sequence can commit
 //   limits, begin, capacity, next_slot
 //             the holder of the layout lock
-//   slots     a push, above top, before it commits; the holder of the layout lock while the magazine is closed and
-//   empty tallies   a thread on this CPU outside of sequences; relaxed atomics
+//   slots     a push, above top, before it commits; the holder of the layout lock above the wall, and everywhere while
+//             the magazine is closed and empty
+//   tallies   a thread on this CPU outside of sequences; relaxed atomics
 // A block of the locked mode: everything under the block's lock.
 #pragma once
 
@@ -38,7 +41,10 @@ namespace pm {
 inline constexpr unsigned kBlockShift = 19;
 inline constexpr size_t kBlockStride = size_t{1} << kBlockShift;
 inline constexpr uint64_t kTopMask = 0xffff;
-// A push compares its object with this many topmost ones.
+// What lies in the slot behind an array's last.
+inline void* const kWall = reinterpret_cast<void*>(uintptr_t{1});
+// All but the hot paths compare an object with this many topmost ones. The hot push compares with the topmost, and the
+// hot pop with the one two below, so that an object freed twice with one other in between is not handed out twice.
 inline constexpr unsigned kLookBack = 4;
 inline constexpr unsigned kPopsShift = 16;
 
@@ -56,10 +62,13 @@ struct MagazineTally {
   std::atomic<uint8_t> credit;    // times it may still grow
 };
 
+// In one word, so that a magazine closes and opens by one store. Layout lock to write, as a thread of the CPU or, for
+// whoever fences afterwards, from anywhere.
 struct MagazineLimits {
-  std::atomic<uint16_t> end;
-  uint16_t unused;
-  uint32_t divisor;
+  std::atomic<uint64_t> word;  // low 16 bits: end; high 32 bits: divisor; 0: closed
+
+  static constexpr uint64_t pack(uint32_t end, uint32_t divisor) { return uint64_t{divisor} << 32 | end; }
+  uint16_t end() const { return static_cast<uint16_t>(word.load(std::memory_order_relaxed)); }
 };
 
 // How the word's pop count is to be read; see arming.h.
@@ -111,14 +120,16 @@ inline uint64_t begin_offset(ClassId id) {
   return offsetof(CpuBlock, tallies) + id * sizeof(MagazineTally) + offsetof(MagazineTally, begin);
 }
 
-// What became of a pop. sampled: the object is there, and its allocation is to be sampled (arming.h).
+// What became of a pop. sampled: the object is there, and its allocation is to be sampled (arming.h). empty may also
+// mean that the topmost object lies in the magazine twice: the slow path looks.
 enum class Pop : uint8_t { done, empty, sampled };
 struct Popped {
   void* object;
   CpuBlock* block;  // of a sampled one: where it came from
 };
 
-// What became of a push. suspect: p seems to lie in the magazine already, or to be no object's start.
+// What became of a push. suspect: p seems to lie in the magazine already, or to be no object's start. full may mean the
+// same: the slow path looks.
 enum class Push : uint8_t { done, full, suspect };
 
 inline MagazineArming& arming_of(CpuBlock& block, unsigned id) {

@@ -37,6 +37,10 @@ bool is_hot() {
 #endif
 }
 
+uint64_t limits_of(ClassId id, uint32_t end) {
+  return MagazineLimits::pack(end, magazine_checks ? class_table->divisor[id] : UINT32_MAX);
+}
+
 // Publishes a closed magazine with `count` objects at its new place; see the states in layout.h.
 template <typename Access>
 void open_magazine(uint32_t cpu, ClassId id, uint32_t begin, uint32_t capacity, uint32_t count) {
@@ -44,10 +48,37 @@ void open_magazine(uint32_t cpu, ClassId id, uint32_t begin, uint32_t capacity, 
   block.tallies[id].begin = static_cast<uint16_t>(begin);
   block.tallies[id].capacity = static_cast<uint16_t>(capacity);
   block.tallies[id].room = static_cast<uint16_t>(capacity);
-  block.limits[id].divisor = magazine_checks ? class_table->divisor[id] : UINT32_MAX;
+  slots_of(block)[begin + capacity + 1].store(kWall, std::memory_order_relaxed);
   if (PM_UNLIKELY(sampling_table() != nullptr) && is_hot<Access>()) arm_closed(block, id, false);
   const uint64_t word = block.words[id].load(std::memory_order_relaxed);
-  Access::open(cpu, id, with_top(word, begin + count), static_cast<uint16_t>(begin + capacity));
+  Access::open(cpu, id, with_top(word, begin + count), limits_of(id, begin + capacity));
+}
+
+// Moves what an open magazine holds above `capacity` to the slabs and walls it off there. False if the thread has moved
+// to another CPU meanwhile; then it is as large as before.
+template <typename Access>
+bool narrow(uint32_t cpu, ClassId id, uint32_t capacity) {
+  CpuBlock& block = Access::block(cpu);
+  MagazineTally& tally = block.tallies[id];
+  const uint32_t end = tally.begin + capacity;
+  if (!Access::close(cpu, id)) return false;
+  void* objects[64];
+  for (;;) {
+    // Acquire: as in relocate.
+    const uint32_t top = top_of(block.words[id].load(std::memory_order_acquire));
+    if (top <= end) break;
+    const uint32_t n = Access::pop_batch(cpu, id, objects, top - end < 64 ? top - end : 64);
+    if (n == 0) {
+      Access::reopen(cpu, id, limits_of(id, tally.begin + tally.capacity));
+      return false;
+    }
+    tally.flushed.fetch_add(n, std::memory_order_relaxed);
+    give_to_slabs(id, objects, n);
+  }
+  slots_of(block)[end + 1].store(kWall, std::memory_order_relaxed);
+  tally.capacity = static_cast<uint16_t>(capacity);
+  Access::reopen(cpu, id, limits_of(id, end));
+  return true;
 }
 
 // Halves idle magazines (unused since the hand came by last) until `wanted_bytes` of capacity are gained. False if
@@ -70,20 +101,8 @@ bool take_from_idle(uint32_t cpu, ClassId growing, uint32_t wanted_bytes) {
     tally.use_seen = use;
     if (!idle) continue;
     const uint32_t capacity = tally.capacity / 2U;
-    if (!Access::set_end(cpu, id, static_cast<uint16_t>(tally.begin + capacity))) return false;
-    // What lies above the new end goes to the slabs.
-    void* objects[64];
-    for (;;) {
-      const uint32_t top = top_of(block.words[id].load(std::memory_order_relaxed));
-      if (top <= tally.begin + capacity) break;
-      uint32_t n = top - (tally.begin + capacity);
-      n = Access::pop_batch(cpu, id, objects, n < 64 ? n : 64);
-      if (n == 0) break;
-      tally.flushed.fetch_add(n, std::memory_order_relaxed);
-      give_to_slabs(id, objects, n);
-    }
     const uint32_t freed = (tally.capacity - capacity) * size_class(id).size;
-    tally.capacity = static_cast<uint16_t>(capacity);
+    if (!narrow<Access>(cpu, id, capacity)) return false;
     block.capacity_bytes.fetch_sub(freed, std::memory_order_relaxed);
     gained += freed;
     layout_counters.shrinks.fetch_add(1, std::memory_order_relaxed);
@@ -97,10 +116,9 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
   CpuBlock& block = Access::block(cpu);
   MagazineTally& tally = block.tallies[id];
   const uint32_t old_begin = tally.begin;
-  const uint32_t old_end = old_begin + tally.capacity;
   uint32_t place = block.next_slot.load(std::memory_order_relaxed);
   if (place == 0) place = kFirstSlot;
-  if (place + capacity + 1 >= kArraysEnd || !Access::set_end(cpu, id, 0)) return false;
+  if (place + capacity + 2 >= kArraysEnd || !Access::close(cpu, id)) return false;
   std::atomic<void*>* const slots = slots_of(block);
   auto* const array = reinterpret_cast<void**>(slots + place + 1);
   uint32_t count = 0;
@@ -114,7 +132,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
       // Moved to another CPU half way: what came out goes to the slabs, the magazine opens again where it was.
       tally.flushed.fetch_add(count, std::memory_order_relaxed);
       give_to_slabs(id, array, count);
-      block.limits[id].end.store(static_cast<uint16_t>(old_end), std::memory_order_release);
+      Access::reopen(cpu, id, limits_of(id, old_begin + tally.capacity));
       return false;
     }
     // The batch came out topmost first.
@@ -124,18 +142,22 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
       array[count - 1 - i] = other;
     }
   }
-  block.next_slot.store(place + capacity + 1, std::memory_order_relaxed);
+  block.next_slot.store(place + capacity + 2, std::memory_order_relaxed);
   open_magazine<Access>(cpu, id, place, capacity, count);
   return true;
 }
 
-// A magazine that shrank before grows back in the array it has.
+// A magazine that shrank before grows back in the array it has. From any CPU: nobody looks behind its wall.
 template <typename Access>
-bool widen(uint32_t cpu, ClassId id, uint32_t capacity) {
-  MagazineTally& tally = Access::block(cpu).tallies[id];
-  if (!Access::set_end(cpu, id, static_cast<uint16_t>(tally.begin + capacity))) return false;
+void widen(uint32_t cpu, ClassId id, uint32_t capacity) {
+  CpuBlock& block = Access::block(cpu);
+  MagazineTally& tally = block.tallies[id];
+  std::atomic<void*>* const slots = slots_of(block) + tally.begin + 1;
+  slots[capacity].store(kWall, std::memory_order_relaxed);
+  // Walls of earlier shrinks may stand in between. Release: whoever finds no wall finds the next one.
+  for (uint32_t i = capacity; i-- > tally.capacity;) slots[i].store(nullptr, std::memory_order_release);
   tally.capacity = static_cast<uint16_t>(capacity);
-  return true;
+  Access::reopen(cpu, id, limits_of(id, tally.begin + capacity));
 }
 
 }  // namespace
@@ -154,9 +176,9 @@ void grow_magazine(uint32_t cpu, ClassId id) {
   const bool fits =
       now == 0 || after <= budget || take_from_idle<Access>(cpu, id, static_cast<uint32_t>(after - budget));
   if (capacity > now && fits) {
-    const bool grown =
-        capacity <= block.tallies[id].room ? widen<Access>(cpu, id, capacity) : relocate<Access>(cpu, id, capacity);
-    if (grown) {
+    const bool has_room = capacity <= block.tallies[id].room;
+    if (has_room) widen<Access>(cpu, id, capacity);
+    if (has_room || relocate<Access>(cpu, id, capacity)) {
       block.capacity_bytes.fetch_add(more_bytes, std::memory_order_relaxed);
       layout_counters.grows.fetch_add(1, std::memory_order_relaxed);
     }
@@ -192,7 +214,7 @@ void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
 
 // Takes a block's magazines away from the CPU they belong to, while it runs.
 //
-//   1. end = 0 for every class, then the fence: no push is under way any more, and none can start.
+//   1. limits = 0 for every class, then the fence: no push is under way any more, and none can start.
 //   2. old = exchange(word, top = 0) for every class. Pops that start now read slot 0: null.
 //   3. the fence: every sequence that ran has committed or starts over.
 //   4. One pop may have been under way in 2, past its look at the slot. Its commit adds 0xffff to the word:
@@ -204,13 +226,13 @@ void empty_closed(CpuBlock& block, ClassId id, uint32_t top) {
 bool drain_rseq(uint32_t cpu, bool arm) {
   CpuBlock& block = RseqAccess::block(cpu);
   if (block.next_slot.load(std::memory_order_relaxed) == 0) return true;  // and stays so: the layout lock is held
-  uint16_t ends[kMaxClasses];
+  uint64_t limits[kMaxClasses];
   uint64_t taken[kMaxClasses];
   bool pending[kMaxClasses] = {};
   unsigned left = 0;
   for (unsigned c = 1; c < class_table->count; ++c) {
     if (block.tallies[c].begin == 0) continue;
-    ends[c] = block.limits[c].end.exchange(0, std::memory_order_seq_cst);
+    limits[c] = block.limits[c].word.exchange(0, std::memory_order_seq_cst);
     pending[c] = true;
     ++left;
   }
@@ -249,7 +271,7 @@ bool drain_rseq(uint32_t cpu, bool arm) {
   for (unsigned c = 1; c < class_table->count; ++c) {
     if (block.tallies[c].begin == 0) continue;
     if (PM_UNLIKELY(armable)) arm_closed(block, static_cast<ClassId>(c), arm);
-    block.limits[c].end.store(ends[c], std::memory_order_release);
+    block.limits[c].word.store(limits[c], std::memory_order_release);
   }
   return reached;
 }

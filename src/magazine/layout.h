@@ -3,13 +3,19 @@
 // A magazine's array moves when it grows. Whoever does that holds the layout lock (one for the process: it is rare, and
 // taken with try_lock only, so that nobody waits) and goes through these states:
 //
-//   open      end > begin: pushes and pops work
-//   closing   end = 0, stored on the magazine's own CPU (or remotely, followed by the rseq fence): no push can commit.
+//   open      limits set, a wall behind the last slot: pushes and pops work
+//   closing   limits = 0, stored on the magazine's own CPU (or remotely, followed by the rseq fence): no push can
+//   commit.
 //             Pops go on until the magazine is empty
-//   closed    end = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop reads a
-//             null slot, a push finds no room; nothing can commit, so the layout's holder owns word and slots
-//   open      the new word first, then the new end: a push that loads the new end before the word finds the new word
-//             (x86 keeps loads in order and stores in order; the locked mode has its lock)
+//   closed    limits = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop reads
+//   a
+//             null slot, a push finds no divisor; nothing can commit, so the layout's holder owns word and slots
+//   open      the new wall and word first, then the new limits: a push that loads the new limits before the word finds
+//   the
+//             new word and wall (x86 keeps loads in order and stores in order; the locked mode has its lock)
+//
+// An open magazine may be widened in its array: all slots between its wall and the new one become null, its own wall
+// last.
 //
 // Threads that meet a closed magazine serve themselves from the depot and the slabs.
 #pragma once

@@ -122,6 +122,30 @@ void grow_if_it_pays(uint32_t cpu, ClassId id, End end) {
   grow_magazine<Access>(cpu, id);
 }
 
+// What the hot pop refuses: the topmost object, if it lies two below once more. One of the two is handed out, the other
+// rejected. nullptr if it is not so.
+template <typename Access>
+void* take_twin(uint32_t cpu, ClassId id) {
+  CpuBlock& block = Access::block(cpu);
+  const uint64_t top = block.words[id].load(std::memory_order_relaxed) & kTopMask;
+  if (top == kTopMask || top < block.tallies[id].begin + 3U) return nullptr;
+  std::atomic<void*>* const slot = slots_of(block) + top;
+  if (PM_LIKELY(slot->load(std::memory_order_relaxed) != (slot - 2)->load(std::memory_order_relaxed))) return nullptr;
+  // That was a hint; these are ours.
+  void* objects[3];
+  uint32_t n = Access::pop_batch(cpu, id, objects, 3);
+  block.tallies[id].flushed.fetch_add(n, std::memory_order_relaxed);
+  void* twin = nullptr;
+  if (n == 3 && objects[0] == objects[2]) {
+    twin = objects[0];
+    keep_rejected(twin);
+    objects[0] = objects[1];
+    n = 1;
+  }
+  put_away(id, objects, n);
+  return twin;
+}
+
 template <typename Access>
 void* refill(ClassId id) {
   const uint32_t cpu = Access::cpu();
@@ -135,6 +159,7 @@ void* refill(ClassId id) {
       return object;
     }
   }
+  if (void* const twin = take_twin<Access>(cpu, id); PM_UNLIKELY(twin != nullptr)) return twin;
   grow_if_it_pays<Access>(cpu, id, End::empty);
   // A young magazine asks for as much as it holds: a program that wants few objects of a class gets few.
   const uint32_t batch = size_class(id).batch;

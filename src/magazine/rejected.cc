@@ -10,7 +10,9 @@ constexpr size_t kSlots = 32;
 std::atomic<void*> slots[kSlots];
 std::atomic<uint32_t> waiting{0};
 
-void keep(void* object) {
+}  // namespace
+
+void keep_rejected(void* object) {
   for (std::atomic<void*>& slot : slots) {
     void* expected = nullptr;
     if (!slot.compare_exchange_strong(expected, object, std::memory_order_relaxed)) continue;
@@ -19,11 +21,9 @@ void keep(void* object) {
   }
 }
 
-}  // namespace
-
 void give_to_slabs(ClassId id, void** objects, size_t count) {
   const size_t refused = slab_deallocate(id, objects, count);
-  for (size_t i = 0; i < refused; ++i) keep(objects[i]);
+  for (size_t i = 0; i < refused; ++i) keep_rejected(objects[i]);
 }
 
 size_t take_rejected(void** out, size_t size) {

@@ -97,8 +97,11 @@ static_assert(kBlockShift == 19);
 
 // pop(class):
 //   block = blocks[cpu]
-//   object = block.slots[top(block.words[class])]
+//   top = top(block.words[class])
+//   object = block.slots[top]
 //   if object == null: return empty             (the sentinel: empty or closed)
+//   if object == block.slots[top - 2]: return empty        (it was freed twice; below the sentinel lies the wall of
+//                                                          another array)
 //   commit block.words[class]: top - 1, pops + 1   (+ 0xffff)
 //   if that carried out of the word: return sampled        (behind the sequence: flags are the thread's own)
 // What is returned of a sampled one goes through memory, because clang 14 knows no other outputs on such a path; nor
@@ -116,6 +119,8 @@ PM_HOT Pop rseq_pop(ClassId id, Popped& out) {
                     "  movzwl 64(%[block],%[c],8), %k[t]\n"
                     "  movq (%[block],%[t],8), %[object]\n" PM_INJECT
                     "  testq %[object], %[object]\n"
+                    "  je %l[empty]\n"
+                    "  cmpq -16(%[block],%[t],8), %[object]\n"
                     "  je %l[empty]\n"
                     "  addq $0xffff, 64(%[block],%[c],8)\n"
                     "2:\n"
@@ -147,45 +152,34 @@ sampled:
 // push(class, p):
 //   block = blocks[cpu]
 //   o = low 16 bits of p                        (its offset in the granule: the region starts at a multiple of one)
+//   divisor = block.limits[class].divisor       (before the word: see "open" in layout.h)
 //   if uint32(o * divisor) >= divisor: return suspect      (no multiple of the class's size, or the magazine cannot
-//                                                          tell)
-//   end = block.limits[class].end               (before the word: see "open" in layout.h)
-//   if top(block.words[class]) >= end: return full
-//   if p is one of block.slots[top], [top - 1], [top - 2], [top - 3]: return suspect    (freed a moment ago)
+//                                                          tell, or it is closed)
+//   top = top(block.words[class])
+//   if block.slots[top] == p, or block.slots[top + 1] is odd: return full    (freed a moment ago; the wall)
 //   block.slots[top + 1] = p
 //   commit block.words[class]: top + 1
-// The caller looks closer at a suspect.
+// The caller looks closer at a suspect, and at what is full. The two looks at slots share a jump: bt leaves the flag of
+// the comparison alone.
 //
 // The commits are instructions that read, add and write (one instruction, so a sequence cannot be split there). Only a
 // drain from another CPU writes the word besides; what it makes of a pop that commits across its exchange is told in
 // layout.cc.
-#define PM_RSEQ_TEST_START                 \
-  "  movzwl %w[p], %k[t]\n"                \
-  "  imull 1092(%[block],%[c],8), %k[t]\n" \
-  "  cmpl 1092(%[block],%[c],8), %k[t]\n"  \
-  "  jae %l[suspect]\n"
-
-#define PM_RSEQ_PUSH                        \
-  "  movzwl 1088(%[block],%[c],8), %k[t]\n" \
-  "  cmpw %w[t], 64(%[block],%[c],8)\n"     \
-  "  movzwl 64(%[block],%[c],8), %k[t]\n"   \
-  "  jae %l[full]\n" PM_INJECT              \
-  "  cmpq %[p], (%[block],%[t],8)\n"        \
-  "  je %l[suspect]\n"                      \
-  "  cmpq %[p], -8(%[block],%[t],8)\n"      \
-  "  je %l[suspect]\n"                      \
-  "  cmpq %[p], -16(%[block],%[t],8)\n"     \
-  "  je %l[suspect]\n"                      \
-  "  cmpq %[p], -24(%[block],%[t],8)\n"     \
-  "  je %l[suspect]\n"                      \
-  "  movq %[p], 8(%[block],%[t],8)\n"       \
-  "  incq 64(%[block],%[c],8)\n"            \
-  "2:\n"
-
 PM_HOT Push rseq_push(ClassId id, void* p) {
   uint64_t block, t;
   const uint64_t c = id;
-  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK PM_RSEQ_TEST_START PM_RSEQ_PUSH
+  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
+                    "  movzwl %w[p], %k[t]\n"
+                    "  imull 1092(%[block],%[c],8), %k[t]\n"
+                    "  cmpl 1092(%[block],%[c],8), %k[t]\n"
+                    "  jae %l[suspect]\n"
+                    "  movzwl 64(%[block],%[c],8), %k[t]\n" PM_INJECT
+                    "  cmpq %[p], (%[block],%[t],8)\n"
+                    "  btl $0, 8(%[block],%[t],8)\n"
+                    "  jbe %l[full]\n"
+                    "  movq %[p], 8(%[block],%[t],8)\n"
+                    "  incq 64(%[block],%[c],8)\n"
+                    "2:\n"
                     : [block] "=&r"(block), [t] "=&r"(t)
                     : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
                     : "memory", "cc" PM_INJECT_CLOBBERS
@@ -197,20 +191,34 @@ suspect:
   return Push::suspect;
 }
 
-// The same for an object whose start the caller has tested.
+// The same for an object whose start the caller has tested; it is dear enough to be compared with four slots. Whether
+// the magazine is closed is told by its end here: where the caller has to test, the divisor is 0.
 PM_HOT Push rseq_push_start(ClassId id, void* p) {
   uint64_t block, t;
   const uint64_t c = id;
-  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK PM_RSEQ_PUSH
+  asm volatile goto(PM_RSEQ_BEGIN PM_RSEQ_THIS_BLOCK
+                    "  movzwl 1088(%[block],%[c],8), %k[t]\n"
+                    "  cmpw %w[t], 64(%[block],%[c],8)\n"
+                    "  movzwl 64(%[block],%[c],8), %k[t]\n"
+                    "  jae %l[full]\n" PM_INJECT
+                    "  cmpq %[p], (%[block],%[t],8)\n"
+                    "  je %l[full]\n"
+                    "  cmpq %[p], -8(%[block],%[t],8)\n"
+                    "  je %l[full]\n"
+                    "  cmpq %[p], -16(%[block],%[t],8)\n"
+                    "  je %l[full]\n"
+                    "  cmpq %[p], -24(%[block],%[t],8)\n"
+                    "  je %l[full]\n"
+                    "  movq %[p], 8(%[block],%[t],8)\n"
+                    "  incq 64(%[block],%[c],8)\n"
+                    "2:\n"
                     : [block] "=&r"(block), [t] "=&r"(t)
                     : [c] "r"(c), [p] "r"(p), [area] "m"(os::rseq_area_offset), [blocks] "m"(hot_blocks)
                     : "memory", "cc" PM_INJECT_CLOBBERS
-                    : full, suspect);
+                    : full);
   return Push::done;
 full:
   return Push::full;
-suspect:
-  return Push::suspect;
 }
 
 // push_batch(cpu, class, objects, n): returns how many of objects[0..n) went in, the last on top; 0 on another CPU.
@@ -302,18 +310,18 @@ empty:
   return 0;
 }
 
-// set_end(cpu, class, end): commit block.limits[class].end: end. False on another CPU. Afterwards no push that read the
-// old end can commit on this CPU: it was preempted for this thread to run, so it starts over.
-PM_HOT bool rseq_set_end(uint32_t want, ClassId id, uint16_t end) {
+// set_limits(cpu, class, limits): commit block.limits[class]: limits. False on another CPU. Afterwards no push that
+// read the old ones can commit on this CPU: it was preempted for this thread to run, so it starts over.
+PM_HOT bool rseq_set_limits(uint32_t want, ClassId id, uint64_t limits) {
   uint64_t block, t;
   const uint64_t c = id;
   asm volatile goto(
       PM_RSEQ_BEGIN PM_RSEQ_BLOCK_OF("%l[elsewhere]")
-      "  movw %w[end], 1088(%[block],%[c],8)\n"
+      "  movq %[limits], 1088(%[block],%[c],8)\n"
       "2:\n"
       : [block] "=&r"(block), [t] "=&r"(t)
-      : [c] "r"(c), [end] "r"(end), [want] "m"(want), [area] "m"(os::rseq_area_offset), [cpu] "m"(os::rseq_cpu_offset),
-        [blocks] "m"(magazine_blocks)
+      : [c] "r"(c), [limits] "r"(limits), [want] "m"(want), [area] "m"(os::rseq_area_offset),
+        [cpu] "m"(os::rseq_cpu_offset), [blocks] "m"(magazine_blocks)
       : "memory", "cc" PM_INJECT_CLOBBERS
       : elsewhere);
   return true;
@@ -344,8 +352,8 @@ failed:
   return false;
 }
 
-static_assert(kLimitsOffset == 1088 && sizeof(MagazineLimits) == 8 && offsetof(MagazineLimits, divisor) == 4,
-              "spelled out above");
+static_assert(kLimitsOffset == 1088 && sizeof(MagazineLimits) == 8, "spelled out above");
+static_assert(MagazineLimits::pack(1, 0) == 1 && MagazineLimits::pack(0, 1) == uint64_t{1} << 32, "likewise");
 static_assert(kWordsOffset == 64, "spelled out above");
 
 #endif  // PM_HAS_RSEQ

@@ -57,6 +57,12 @@ static void free_between(int count) {
   free(opaque(object));
 }
 
+/* The next one who would get it finds out. */
+static void double_free_after_one(void) {
+  free_between(1);
+  for (int i = 0; i < 3; ++i) (void)opaque(malloc(kSmall));
+}
+
 static void double_free_delayed(void) { free_between(3); }
 
 static void double_free_after_200(void) { free_between(200); }
@@ -309,6 +315,7 @@ static const struct {
 } kCases[] = {
     {"none", none},
     {"double_free", double_free},
+    {"double_free_after_one", double_free_after_one},
     {"double_free_delayed", double_free_delayed},
     {"double_free_after_200", double_free_after_200},
     {"double_free_large", double_free_large},

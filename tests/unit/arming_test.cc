@@ -118,10 +118,10 @@ TEST_CASE("a carried word waits for its own CPU") {
     CpuBlock& block = *popped.block;
     const uint64_t before = pops_of(block, program.id);
     // The magazine is closed, as it is for a drain: nobody may change its word.
-    const uint16_t end = block.limits[program.id].end.exchange(0);
+    const uint64_t limits = block.limits[program.id].word.exchange(0);
     magazine_was_sampled(program.id, popped);
     EXPECT(is_marked(block) && (block.words[program.id] >> 63) == 0 && pops_of(block, program.id) == before);
-    block.limits[program.id].end = end;
+    block.limits[program.id].word = limits;
     arm_marked(block);
     EXPECT(!is_marked(block) && (block.words[program.id] >> 63) == 1 && pops_of(block, program.id) == before);
   });

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include "magazine/magazine.h"
+#include "magazine/rejected.h"
 #include "tests/unit/layers.h"
 
 namespace {
@@ -191,22 +192,87 @@ TEST_CASE("a magazine that a drain has taken looks empty to everybody") {
     EXPECT(slab_allocate(id, objects, 1) == 1);
     CpuBlock& block = RseqAccess::block(cpu);
     const uint64_t word = block.words[id];
-    const uint16_t end = block.limits[id].end;
+    const uint64_t limits = block.limits[id].word;
     void* const freed_last = slots_of(block)[word & kTopMask];
-    block.limits[id].end = 0;
+    block.limits[id].word = 0;
     for (const uint64_t top : {uint64_t{0}, kTopMask}) {
       block.words[id] = (word & ~kTopMask) | top;
       Popped p;
       EXPECT(magazine_pop(id, p) == Pop::empty);
       EXPECT(pop<RseqAccess>(cpu, id, objects + 1, 4) == 0);
       EXPECT(RseqAccess::push_batch(cpu, id, objects, 1) == 0);
-      EXPECT(magazine_push(id, objects[0]) == Push::full);
+      EXPECT(magazine_push(id, objects[0]) == Push::suspect);
       EXPECT(!magazine_holds_on_top(id, freed_last));
       EXPECT((block.words[id] & kTopMask) == top);
     }
     block.words[id] = word;
-    block.limits[id].end = end;
+    block.limits[id].word = limits;
     EXPECT(magazine_holds_on_top(id, freed_last));
+  });
+}
+
+// Frees objects of the slabs' one by one, as the program does, until there is no room; returns how many went in.
+uint32_t push_until_full(ClassId id) {
+  for (uint32_t count = 0;; ++count) {
+    void* p = nullptr;
+    EXPECT(slab_allocate(id, &p, 1) == 1);
+    const Push push = magazine_push(id, p);
+    if (push == Push::done) continue;
+    EXPECT(push == Push::full && slab_deallocate(id, &p, 1) == 0);
+    return count;
+  }
+}
+
+TEST_CASE("the wall stands where the magazine ends, however often it shrank and grew") {
+  in_fresh_process([] {
+    if (!RseqCase::start(kGiB)) return;
+    const uint32_t cpu = stay_here<RseqAccess>();
+    const ClassId id = class_of(320);  // its maximum, 409, halves and doubles to other numbers
+    const auto expect_room = [&] {
+      push_until_full(id);
+      EXPECT(held<RseqAccess>(cpu, id) == capacity<RseqAccess>(cpu, id));
+    };
+    grow_magazine<RseqAccess>(cpu, id);
+    expect_room();
+    const uint32_t most = size_class(id).magazine_max;
+    while (capacity<RseqAccess>(cpu, id) < most) grow_magazine<RseqAccess>(cpu, id);
+    expect_room();
+    const uint32_t place = RseqAccess::block(cpu).tallies[id].begin;
+    for (const unsigned size : {512U, 640U, 768U}) {
+      // Two halvings at least, so that more than one old wall stands in between when it grows again.
+      magazine_budget_bytes.store(64 * kKiB);
+      for (int i = 0; i < 30; ++i) grow_magazine<RseqAccess>(cpu, class_of(size));
+      EXPECT(capacity<RseqAccess>(cpu, id) <= most / 4);
+      expect_room();
+      magazine_budget_bytes.store(kGiB);
+      while (capacity<RseqAccess>(cpu, id) < most) {
+        grow_magazine<RseqAccess>(cpu, id);
+        expect_room();
+      }
+      EXPECT(RseqAccess::block(cpu).tallies[id].begin == place);
+      EXPECT(drain_cpu<RseqAccess>(cpu));
+      expect_room();
+    }
+  });
+}
+
+TEST_CASE("an object freed twice with another in between is handed out once") {
+  in_fresh_process([] {
+    if (!RseqCase::start(kGiB)) return;
+    const uint32_t cpu = stay_here<RseqAccess>();
+    const ClassId id = class_of(64);
+    grow_magazine<RseqAccess>(cpu, id);
+    void* objects[2];
+    EXPECT(slab_allocate(id, objects, 2) == 2);
+    void* p = objects[0];
+    EXPECT(magazine_push(id, p) == Push::done && magazine_push(id, p) == Push::full);
+    EXPECT(magazine_push(id, objects[1]) == Push::done && magazine_push(id, p) == Push::done);
+    Popped popped;
+    EXPECT(magazine_pop(id, popped) == Pop::empty && held<RseqAccess>(cpu, id) == 3);
+    EXPECT(magazine_refill(id) == p);
+    void* rejected[4];
+    EXPECT(take_rejected(rejected, 4) == 1 && rejected[0] == p);
+    EXPECT(magazine_refill(id) != p && slab_deallocate(id, &p, 1) == 0);
   });
 }
 
@@ -222,7 +288,7 @@ TEST_CASE("what belongs to another CPU is left alone") {
     EXPECT(capacity<RseqAccess>(other, id) == 0);
     EXPECT(RseqAccess::push_batch(other, id, objects, 8) == 0);
     EXPECT(pop<RseqAccess>(other, id, objects, 8) == 0);
-    EXPECT(!RseqAccess::set_end(other, id, 1) && RseqAccess::block(other).limits[id].end == 0);
+    EXPECT(!RseqAccess::close(other, id) && RseqAccess::block(other).limits[id].word == 0);
     EXPECT(drain_cpu<RseqAccess>(other));
   });
 }

@@ -36,7 +36,7 @@ TEST_CASE("each misuse is one exact line that names the caller's library") {
   CHECK(line_of([] { pm::report_double_free(kObject, 0, here()); }) ==
         "poolmalloc: double free of 0x10000001000 (large object) in misuse_test\n");
   CHECK(line_of([] { pm::report_late_double_free(kObject, 64); }) ==
-        "poolmalloc: double free of 0x10000001000 (size class 64), found when it was flushed\n");
+        "poolmalloc: double free of 0x10000001000 (size class 64), found when it left the magazine\n");
   CHECK(line_of([] { pm::report_released(kObject, here()); }) ==
         "poolmalloc: double free of 0x10000001000 (its slab is gone) in misuse_test\n");
   CHECK(line_of([] { pm::report_inside(kInside, kObject, 64, here()); }) ==
