@@ -17,6 +17,8 @@ LayoutCounters layout_counters;
 namespace {
 
 constexpr uint32_t kFirstCapacity = 8;
+// Arrays of more slots end in the first half of a block, so that a few busy classes leave room for all others.
+constexpr uint32_t kLargeArray = 512;
 constexpr uint32_t kStepsOfHand = 4;
 
 uint32_t top_of(uint64_t word) { return static_cast<uint32_t>(word & kTopMask); }
@@ -110,6 +112,20 @@ bool take_from_idle(uint32_t cpu, ClassId growing, uint32_t wanted_bytes) {
   return gained >= wanted_bytes;
 }
 
+bool has_place(uint32_t begin, uint32_t capacity) {
+  return begin + capacity + 2 < (capacity > kLargeArray ? kArraysEnd / 2 : kArraysEnd);
+}
+
+// Lengthens the last array of the block.
+bool extend(CpuBlock& block, ClassId id, uint32_t capacity) {
+  MagazineTally& tally = block.tallies[id];
+  const bool last = tally.begin + tally.room + 2U == block.next_slot.load(std::memory_order_relaxed);
+  if (!last || !has_place(tally.begin, capacity)) return false;
+  tally.room = static_cast<uint16_t>(capacity);
+  block.next_slot.store(tally.begin + capacity + 2, std::memory_order_relaxed);
+  return true;
+}
+
 // Gives the magazine an array of `capacity` slots behind all others of the block; see the states in layout.h.
 template <typename Access>
 bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
@@ -118,7 +134,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
   const uint32_t old_begin = tally.begin;
   uint32_t place = block.next_slot.load(std::memory_order_relaxed);
   if (place == 0) place = kFirstSlot;
-  if (place + capacity + 2 >= kArraysEnd || !Access::close(cpu, id)) return false;
+  if (!has_place(place, capacity) || !Access::close(cpu, id)) return false;
   std::atomic<void*>* const slots = slots_of(block);
   auto* const array = reinterpret_cast<void**>(slots + place + 1);
   uint32_t count = 0;
@@ -147,7 +163,7 @@ bool relocate(uint32_t cpu, ClassId id, uint32_t capacity) {
   return true;
 }
 
-// A magazine that shrank before grows back in the array it has. From any CPU: nobody looks behind its wall.
+// A magazine grows in the array it has, where that is long enough. From any CPU: nobody looks behind its wall.
 template <typename Access>
 void widen(uint32_t cpu, ClassId id, uint32_t capacity) {
   CpuBlock& block = Access::block(cpu);
@@ -176,7 +192,7 @@ void grow_magazine(uint32_t cpu, ClassId id) {
   const bool fits =
       now == 0 || after <= budget || take_from_idle<Access>(cpu, id, static_cast<uint32_t>(after - budget));
   if (capacity > now && fits) {
-    const bool has_room = capacity <= block.tallies[id].room;
+    const bool has_room = capacity <= block.tallies[id].room || extend(block, id, capacity);
     if (has_room) widen<Access>(cpu, id, capacity);
     if (has_room || relocate<Access>(cpu, id, capacity)) {
       block.capacity_bytes.fetch_add(more_bytes, std::memory_order_relaxed);

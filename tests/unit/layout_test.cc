@@ -102,6 +102,7 @@ TEMPLATE_TEST_CASE("objects stay in order when their array moves", "", MAGAZINE_
     void* objects[8];
     EXPECT(slab_allocate(id, objects, 8) == 8);
     EXPECT(Access::push_batch(cpu, id, objects, 8) == 8);
+    grow_magazine<Access>(cpu, class_of(80));  // whose array lies behind it now
     const uint32_t before = Access::block(cpu).tallies[id].begin;
     grow_magazine<Access>(cpu, id);
     EXPECT(Access::block(cpu).tallies[id].begin != before && held<Access>(cpu, id) == 8);
@@ -110,6 +111,41 @@ TEMPLATE_TEST_CASE("objects stay in order when their array moves", "", MAGAZINE_
       EXPECT(pop<Access>(cpu, id, &p, 1) == 1 && p == objects[i]);
     }
     EXPECT(held<Access>(cpu, id) == 0 && slab_deallocate(id, objects, 8) == 0);
+  });
+}
+
+TEMPLATE_TEST_CASE("the last array of a block grows where it is", "", MAGAZINE_CASES) {
+  in_fresh_process([] {
+    using Access = typename TestType::Access;
+    if (!TestType::start(kGiB)) return;
+    const uint32_t cpu = stay_here<Access>();
+    const ClassId id = class_of(64);
+    grow_magazine<Access>(cpu, id);
+    const uint32_t place = Access::block(cpu).tallies[id].begin;
+    while (capacity<Access>(cpu, id) < size_class(id).magazine_max) {
+      fill<Access>(cpu, id);
+      grow_magazine<Access>(cpu, id);
+    }
+    fill<Access>(cpu, id);
+    EXPECT(Access::block(cpu).tallies[id].begin == place);
+  });
+}
+
+TEMPLATE_TEST_CASE("busy classes leave room for the magazines of all others", "", MAGAZINE_CASES) {
+  in_fresh_process([] {
+    using Access = typename TestType::Access;
+    if (!TestType::start(kGiB)) return;
+    const uint32_t cpu = stay_here<Access>();
+    // By turns, so that no array is the last for long.
+    for (int i = 0; i < 12; ++i) {
+      for (const unsigned size : {16U, 32U, 48U, 64U, 80U, 96U, 112U, 128U}) grow_magazine<Access>(cpu, class_of(size));
+    }
+    EXPECT(capacity<Access>(cpu, class_of(128)) >= 512);
+    for (unsigned id = class_of(144); id < class_table->count; ++id) {
+      for (int i = 0; i < 6; ++i) grow_magazine<Access>(cpu, static_cast<ClassId>(id));
+      const uint32_t most = size_class(static_cast<ClassId>(id)).magazine_max;
+      EXPECT(capacity<Access>(cpu, static_cast<ClassId>(id)) >= (most < 128 ? most : 128));
+    }
   });
 }
 

@@ -26,7 +26,7 @@ void expect_shapes_are_sound() {
     EXPECT(c.slots == bytes / c.size && c.slots >= 8 && c.slots <= kMaxSlots);
     EXPECT(c.slab_granules == kMaxSlabGranules || bytes % c.size <= bytes / 16);
     EXPECT(c.batch >= 1 && c.batch <= 64);
-    EXPECT(c.magazine_max >= 2 && c.magazine_max <= 2048);
+    EXPECT(c.magazine_max >= 2 && c.magazine_max <= 8192);
   }
 }
 
