@@ -24,7 +24,9 @@ PM_COLD void* out_of_memory() {
 inline void* checked(void* p) { return PM_LIKELY(p != nullptr) ? p : out_of_memory(); }
 
 PM_COLD void* allocate_or_errno(size_t size) { return checked(pm::allocate_cold(size)); }
-PM_COLD void* refill_or_errno(pm::ClassId id) { return checked(pm::allocate_after_miss(id)); }
+PM_COLD void* refill_or_errno(size_t size, pm::ClassId id) {
+  return checked(pm::allocate_after_miss(size, id));
+}
 
 // Jumped to from the hot functions, so that the return address is that of their caller.
 PM_COLD void free_slowly(void* p) { pm::deallocate_cold(p, PM_CALLER); }
@@ -51,8 +53,8 @@ PM_ABI void* malloc(size_t size) {
     pm::Popped popped;
     const pm::Pop pop = pm::magazine_pop(id, popped);
     if (PM_LIKELY(pop == pm::Pop::done)) return popped.object;
-    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(id, popped);
-    return refill_or_errno(id);
+    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(size, id, popped);
+    return refill_or_errno(size, id);
   }
   return allocate_or_errno(size);
 }

@@ -85,7 +85,7 @@ PM_HOT void* make(size_t size) {
     pm::Popped popped;
     const pm::Pop pop = pm::magazine_pop(id, popped);
     if (PM_LIKELY(pop == pm::Pop::done)) return popped.object;
-    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(id, popped);
+    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(size, id, popped);
   }
   return insist(size, 1);
 }
@@ -96,7 +96,7 @@ PM_HOT void* make_nothrow(size_t size) {
     pm::Popped popped;
     const pm::Pop pop = pm::magazine_pop(id, popped);
     if (PM_LIKELY(pop == pm::Pop::done)) return popped.object;
-    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(id, popped);
+    if (PM_UNLIKELY(pop == pm::Pop::sampled)) return pm::allocate_sampled(size, id, popped);
   }
   return insist_nothrow(size, 1);
 }

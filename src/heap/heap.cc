@@ -46,27 +46,27 @@ void* try_after_trim(Attempt attempt) {
   }
 }
 
-void* allocate_small(ClassId id) {
+void* allocate_small(size_t size, ClassId id) {
   Popped popped;
   const Pop pop = magazine_pop(id, popped);
-  if (PM_UNLIKELY(pop == Pop::sampled)) return allocate_sampled(id, popped);
-  return pop == Pop::done ? popped.object : allocate_after_miss(id);
+  if (PM_UNLIKELY(pop == Pop::sampled)) return allocate_sampled(size, id, popped);
+  return pop == Pop::done ? popped.object : allocate_after_miss(size, id);
 }
 
-// An object for an allocation that is to be sampled; nullptr if that cannot be.
-void* take_sampled(ClassId id) {
+// An object for an allocation of `size` bytes that is to be sampled; nullptr if that cannot be.
+void* take_sampled(size_t size, ClassId id) {
   const Charge charge;
-  void* const p = profile_allocate(id);
+  void* const p = profile_allocate(size, id);
   if (p == nullptr || PM_LIKELY(charge.is_admitted(size_class(id).size))) return p;
   profile_free(p);
   return nullptr;
 }
 
 // What no magazine serves draws for itself.
-PM_COLD void* draw_sampled(ClassId id) {
+PM_COLD void* draw_sampled(size_t size, ClassId id) {
   const SamplingTable* const table = sampling_table();
   if (table == nullptr || !draw_object(*table, id)) return nullptr;
-  void* const p = take_sampled(id);
+  void* const p = take_sampled(size, id);
   if (p != nullptr) count_direct_allocation(id);
   return p;
 }
@@ -263,17 +263,17 @@ void deallocate(void* p, const void* caller) {
   if (PM_UNLIKELY(!deallocate_fast(p))) deallocate_cold(p, caller);
 }
 
-void* allocate_sampled(ClassId id, Popped popped) {
+void* allocate_sampled(size_t size, ClassId id, Popped popped) {
   magazine_was_sampled(id, popped);
-  void* const p = take_sampled(id);
+  void* const p = take_sampled(size, id);
   if (p == nullptr) return popped.object;
   magazine_put_back(id, popped.object);
   return p;
 }
 
-void* allocate_after_miss(ClassId id) {
+void* allocate_after_miss(size_t size, ClassId id) {
   if (PM_UNLIKELY(is_sampling())) {
-    void* const sampled = draw_sampled(id);
+    void* const sampled = draw_sampled(size, id);
     if (sampled != nullptr) return sampled;
   }
   const Charge charge;
@@ -291,7 +291,7 @@ void* allocate_after_miss(ClassId id) {
 
 void* allocate_cold(size_t size) {
   if (!ready()) return os::libc_allocator().malloc != nullptr ? os::libc_allocator().malloc(size) : nullptr;
-  if (size <= kMaxClassSize) return allocate_small(class_of(size));
+  if (size <= kMaxClassSize) return allocate_small(size, class_of(size));
   return allocate_aligned(kSizeStep, size);
 }
 
@@ -346,7 +346,8 @@ void* allocate_aligned(size_t alignment, size_t size) {
   if (!ready())
     return os::libc_allocator().memalign != nullptr ? os::libc_allocator().memalign(alignment, size) : nullptr;
   const ClassId id = aligned_class_of(size, alignment);
-  if (id != kNoClass) return allocate_small(id);
+  // An alignment asks for the class as it is: no other size would do.
+  if (id != kNoClass) return allocate_small(alignment > kSizeStep ? size_class(id).size : size, id);
   return allocate_large_within_limits(size, alignment, false);
 }
 

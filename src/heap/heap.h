@@ -29,9 +29,10 @@ extern PM_SHARED HeapView heap_view;
 
 // `caller` is an address in the code that called malloc or free, for the one line that reports a misuse.
 PM_COLD void* allocate_cold(size_t size);
-PM_COLD void* allocate_after_miss(ClassId id);
+// `size` is what was asked for: the first argument, since it lies in that register anyway.
+PM_COLD void* allocate_after_miss(size_t size, ClassId id);
 // The allocation that popped this object is to be sampled: another object, which the profile knows, or this one.
-PM_COLD void* allocate_sampled(ClassId id, Popped popped);
+PM_COLD void* allocate_sampled(size_t size, ClassId id, Popped popped);
 PM_COLD void deallocate_cold(void* p, const void* caller);
 PM_COLD void deallocate_sized_cold(void* p, size_t size, const void* caller);
 
@@ -51,8 +52,8 @@ PM_HOT void* allocate_inline(size_t size) {
     Popped popped;
     const Pop pop = magazine_pop(id, popped);
     if (PM_LIKELY(pop == Pop::done)) return popped.object;
-    if (PM_UNLIKELY(pop == Pop::sampled)) return allocate_sampled(id, popped);
-    return allocate_after_miss(id);
+    if (PM_UNLIKELY(pop == Pop::sampled)) return allocate_sampled(size, id, popped);
+    return allocate_after_miss(size, id);
   }
   return allocate_cold(size);
 }

@@ -318,7 +318,7 @@ bool magazine_holds_on_top(ClassId id, const void* p) {
   return false;
 }
 
-void magazine_sample(uint64_t period, uint64_t generation) {
+void magazine_sample(uint64_t period, uint32_t generation) {
   {
     const LockGuard guard(layout_lock);
     switch_sampling(period, generation);

@@ -98,7 +98,7 @@ bool magazine_holds_on_top(ClassId id, const void* p);
 // Samples one allocation in `period` bytes from here on (sampling.h), or none (0): every magazine is emptied and armed,
 // or disarmed. `generation` names the profile that the samples are for. Magazines of CPUs that cannot be reached follow
 // when their CPU next takes a slow path. Not in a signal handler.
-void magazine_sample(uint64_t period, uint64_t generation);
+void magazine_sample(uint64_t period, uint32_t generation);
 // After a pop that was sampled: sees to the next one of that magazine. Not where `out` was given back yet.
 PM_COLD void magazine_was_sampled(ClassId id, Popped out);
 // Puts a popped object back that was not handed out after all; its pop stays counted.

@@ -49,7 +49,7 @@ bool draw(uint64_t threshold) { return threshold == UINT64_MAX || random_number(
 
 }  // namespace
 
-void switch_sampling(uint64_t period, uint64_t generation) {
+void switch_sampling(uint64_t period, uint32_t generation) {
   if (period == 0) return sampling.store(nullptr, std::memory_order_release);
   if (!seeded) {
     seeded = true;

@@ -18,7 +18,7 @@ namespace pm {
 
 struct SamplingTable {
   uint64_t period;                  // mean bytes between samples; 1: every allocation is sampled
-  uint64_t generation;              // of the profile; each differs from the one before by 1
+  uint32_t generation;              // of the profile; each differs from the one before by 1
   double objects[kMaxClasses];      // period / size: mean objects between samples, for large ones
   uint64_t threshold[kMaxClasses];  // a random number below it is a sample; UINT64_MAX: always
 };
@@ -29,7 +29,7 @@ extern PM_SHARED std::atomic<const SamplingTable*> sampling;
 inline const SamplingTable* sampling_table() { return sampling.load(std::memory_order_acquire); }
 
 // Writes a table for `period` bytes and switches to it, or switches sampling off (0). The layout lock is held.
-void switch_sampling(uint64_t period, uint64_t generation);
+void switch_sampling(uint64_t period, uint32_t generation);
 
 // The place of the next sampled object of the class, from 1 (the next one) up to 2^46.
 uint64_t draw_distance(const SamplingTable& table, ClassId id);

@@ -19,7 +19,8 @@ constexpr uint64_t compute_fingerprint() {
   uint64_t hash = 0xcbf29ce484222325;
   for (const MetricInfo& info : kMetricInfo) mix_name(hash, info.name);
   for (const ClassMetricInfo& info : kClassMetricInfo) mix_name(hash, info.name);
-  for (const size_t number : {sizeof(PageBody), sizeof(NodeRow), sizeof(CpuRow), sizeof(Event), size_t{kEventKinds}}) {
+  for (const size_t number : {sizeof(PageBody), sizeof(NodeRow), sizeof(CpuRow), sizeof(Event), size_t{kEventKinds},
+                              sizeof(SiteRow), sizeof(RequestRow)}) {
     for (unsigned shift = 0; shift < 32; shift += 8) mix(hash, number >> shift);
   }
   return hash;
@@ -48,11 +49,18 @@ void copy_body(const PageBody& from, PageBody& to) {
   stamp.node_rows = at_most(stamp.node_rows, kMaxNodeRows);
   stamp.cpu_rows = at_most(stamp.cpu_rows, kMaxCpuRows);
   stamp.events = at_most(stamp.events, kMaxEvents);
+  stamp.site_rows = at_most(stamp.site_rows, kMaxSiteRows);
+  stamp.request_rows = at_most(stamp.request_rows, kMaxRequestRows);
   load_words(to.options, from.options, sizeof to.options);
   to.options[kOptionsText - 1] = '\0';
   load_words(to.nodes, from.nodes, stamp.node_rows * sizeof(NodeRow));
   load_words(to.cpus, from.cpus, stamp.cpu_rows * sizeof(CpuRow));
   load_words(to.events, from.events, stamp.events * sizeof(Event));
+  load_words(to.sites, from.sites, stamp.site_rows * sizeof(SiteRow));
+  for (uint32_t i = 0; i < stamp.site_rows; ++i) {
+    if (to.sites[i].frames > kSiteFrames) to.sites[i].frames = kSiteFrames;
+  }
+  load_words(to.requests, from.requests, stamp.request_rows * sizeof(RequestRow));
   load_words(&to.snapshot, &from.snapshot, offsetof(Snapshot, classes));
   Snapshot& snapshot = to.snapshot;
   snapshot.class_count = at_most(snapshot.class_count, kMaxSnapshotClasses);

@@ -33,6 +33,10 @@ inline constexpr uint32_t kPageLayout = 1;
 inline constexpr size_t kMaxCpuRows = 256;
 inline constexpr size_t kMaxNodeRows = 16;
 inline constexpr size_t kOptionsText = 2048;
+inline constexpr size_t kMaxSiteRows = 16;
+inline constexpr size_t kSiteFrames = 12;
+inline constexpr size_t kMaxRequestRows = 64;
+inline constexpr size_t kLargestRequest = 32 * 1024;
 
 // The magazines of one CPU.
 struct CpuRow {
@@ -49,6 +53,27 @@ struct NodeRow {
   uint64_t mapped_bytes, slab_bytes, large_bytes, dirty_bytes, clean_bytes;
 };
 
+// A call site of the heap profile that is being taken: one of those whose objects hold most, the first of all.
+struct SiteRow {
+  uint64_t site;     // stays the same while the process lives
+  uint64_t bytes;    // in use, as the samples say
+  uint64_t size;     // of one object, of large ones the mean
+  uint64_t samples;  // of objects in use
+  uint64_t frames;   // in `stack`, which may go on; 0 where none could be taken
+  uint64_t stack[kSiteFrames];  // return addresses, the innermost first
+};
+
+// Objects in use of which programs asked for `size` bytes, rounded up to 16, as far as a class of that very size, at
+// most kLargestRequest, would take less memory: those that waste most, by the samples of that profile.
+struct RequestRow {
+  uint32_t size;
+  uint32_t samples;
+  uint32_t room;        // what an object of the size takes of its slab, its share of the rest behind the last included
+  uint32_t class_size;  // of the class that they are in
+  uint32_t class_room;
+  uint32_t unused;
+};
+
 struct PageStamp {
   uint64_t written_ns;       // CLOCK_MONOTONIC
   uint64_t written_unix_ns;  // CLOCK_REALTIME
@@ -57,6 +82,7 @@ struct PageStamp {
   uint64_t collect_ns;  // what gathering the last body took, in time of the clock
   uint32_t cpu_rows, node_rows, events;
   uint32_t cpu_rows_left_out;
+  uint32_t site_rows, request_rows;
   uint64_t heap_begin, heap_end;  // the range of addresses that the heap lies in, with gaps
 };
 
@@ -67,10 +93,14 @@ struct PageBody {
   NodeRow nodes[kMaxNodeRows];  // the first stamp.node_rows
   CpuRow cpus[kMaxCpuRows];     // the first stamp.cpu_rows
   Event events[kMaxEvents];     // the first stamp.events, the oldest first
+  // Of a profile that is being taken; gathered less often than the rest when it is large.
+  SiteRow sites[kMaxSiteRows];           // the first stamp.site_rows
+  RequestRow requests[kMaxRequestRows];  // the first stamp.request_rows
   // What is dear to gather in a large heap (the group Huge pages, metadata_bytes) is gathered less often than the rest.
   Snapshot snapshot;
 };
 static_assert(sizeof(PageStamp) % 8 == 0 && sizeof(NodeRow) % 8 == 0 && sizeof(CpuRow) % 8 == 0);
+static_assert(sizeof(SiteRow) % 8 == 0 && sizeof(RequestRow) % 8 == 0);
 static_assert(sizeof(PageBody) % 8 == 0 && offsetof(Snapshot, classes) % 8 == 0 && sizeof(Snapshot::ClassRow) % 8 == 0);
 
 struct PageHead {

@@ -55,6 +55,7 @@ Copied copy_counts() {
     counts.allocated = site.allocated;
     counts.bytes = site.bytes;
     counts.live = site.live;
+    counts.live_weight = site.live_weight;
     counts.temporary = site.temporary;
     const bool unchanged = state.at_peak || site.peak_epoch != state.peak_epoch;
     counts.peak = unchanged ? site.live : site.live_at_peak;
@@ -194,12 +195,7 @@ void each_copied(const Copied& copied, Use use) {
 }  // namespace
 
 uint64_t site_size(const Site& site, const SiteCounts& counts) {
-  if (site.key < kMaxClasses) return size_class(static_cast<ClassId>(site.key)).size;
-  return counts.bytes / counts.allocated;
-}
-
-uint64_t site_live_bytes(const Site& site, const SiteCounts& counts) {
-  return counts.live * sampled_weight(profile_state.period, site_size(site, counts));
+  return object_size(site.key, counts.bytes, counts.allocated);
 }
 
 const uintptr_t* site_stack(const Site& site) { return profile_state.sites.stack_of(site); }

@@ -32,9 +32,7 @@ long profile_dump(int fd);
 // other reports. -ESRCH or -EBUSY as above.
 using SiteUser = void (*)(void* context, const Site& site, const SiteCounts& counts);
 long profile_each_site(SiteUser use, void* context);
-// The size that a site's objects have, and the memory that its live samples stand for.
 uint64_t site_size(const Site& site, const SiteCounts& counts);
-uint64_t site_live_bytes(const Site& site, const SiteCounts& counts);
 const uintptr_t* site_stack(const Site& site);
 
 }  // namespace pm

@@ -59,7 +59,7 @@ Site& site_to_change(ProfileState& state, uint32_t index) {
   Site& site = state.sites[index];
   if (site.generation != state.generation) {
     site.generation = state.generation;
-    site.allocated = site.bytes = site.live = site.temporary = 0;
+    site.allocated = site.bytes = site.live = site.live_weight = site.temporary = 0;
     site.live_at_peak = 0;
     site.peak_epoch = state.peak_epoch;
   }
@@ -75,6 +75,7 @@ void count_allocation(ProfileState& state, const LiveSample& sample, uint64_t by
   ++site.allocated;
   site.bytes += bytes;
   ++site.live;
+  site.live_weight += sample.weight;
   ++state.taken;
   state.live_weight += sample.weight;
   if (state.live_weight > state.peak_weight) {
@@ -91,6 +92,7 @@ void count_free(ProfileState& state, const LiveSample& sample) {
   }
   Site& site = site_to_change(state, sample.site);
   --site.live;
+  site.live_weight -= sample.weight;
   if (os::monotonic_ns() - sample.time_ns < kTemporaryNs) ++site.temporary;
   state.live_weight -= sample.weight;
 }
@@ -168,10 +170,12 @@ uint32_t find_site(uint16_t key) {
 }
 
 // Counts the sample of an object at `p`. False, and dropped, if there is no room; or if another profile has begun.
-bool record(ProfileState& state, const SamplingTable& table, void* p, uint32_t site, uint64_t bytes) {
+bool record(ProfileState& state, const SamplingTable& table, void* p, uint32_t site, uint64_t bytes,
+            uint32_t requested) {
   if (table.generation != state.generation) return false;
-  const LiveSample sample = {
-      address_of(p), os::monotonic_ns(), sampled_weight(table.period, bytes), table.generation, site, 0};
+  const LiveSample sample = {address_of(p),    os::monotonic_ns(), sampled_weight(table.period, bytes),
+                             table.generation, requested,          site,
+                             0};
   if (!state.samples.add(sample)) {
     drop_samples();
     return false;
@@ -182,13 +186,13 @@ bool record(ProfileState& state, const SamplingTable& table, void* p, uint32_t s
 
 enum class Taken : uint8_t { yes, no, no_run };
 
-Taken take_slot(const SamplingTable& table, ClassId id, uint32_t site, void*& out) {
+Taken take_slot(const SamplingTable& table, size_t size, ClassId id, uint32_t site, void*& out) {
   ProfileState& state = profile_state;
   Returned returned;
   const ProfileGuard guard;
   out = state.slots.take(id);
   if (out == nullptr) return Taken::no_run;
-  if (record(state, table, out, site, size_class(id).size)) return Taken::yes;
+  if (record(state, table, out, site, size_class(id).size, static_cast<uint32_t>(size))) return Taken::yes;
   returned.any = state.slots.give(state.slots.find(out), keeping(), returned.extent);
   return Taken::no;
 }
@@ -261,7 +265,7 @@ Sampled sampled_at(const void* p) {
   return what == Sampled::object && region.address(g) != p ? Sampled::no : what;
 }
 
-void* profile_allocate(ClassId id) {
+void* profile_allocate(size_t size, ClassId id) {
   const SamplingTable* const table = sampling_table();
   if (table == nullptr) return nullptr;
   if (PM_UNLIKELY(inside_lock())) {
@@ -271,13 +275,14 @@ void* profile_allocate(ClassId id) {
   const uint32_t site = find_site(id);
   if (site == kNoSite) return nullptr;
   void* p = nullptr;
-  Taken taken = take_slot(*table, id, site, p);
+  if (size == 0) size = 1;  // 0 is what large objects have
+  Taken taken = take_slot(*table, size, id, site, p);
   while (taken == Taken::no_run) {
     if (!add_run(id)) {
       drop_samples();
       return nullptr;
     }
-    taken = take_slot(*table, id, site, p);
+    taken = take_slot(*table, size, id, site, p);
   }
   return taken == Taken::yes ? p : nullptr;
 }
@@ -289,7 +294,7 @@ void profile_large(void* p, size_t bytes) {
   const uint32_t site = find_site(size_key(bytes));
   if (site == kNoSite) return;
   const ProfileGuard guard;
-  if (!record(profile_state, *table, p, site, bytes)) return;
+  if (!record(profile_state, *table, p, site, bytes, 0)) return;
   region.extent(region.granule_of(p)).sampled.store(Sampled::object, std::memory_order_release);
 }
 

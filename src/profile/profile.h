@@ -48,8 +48,8 @@ inline bool maybe_sampled(const void* p) {
 inline bool is_in_slots(const void* p) { return maybe_sampled(p) && sampled_at(p) == Sampled::slots; }
 inline bool is_sampling() { return sampling.load(std::memory_order_relaxed) != nullptr; }
 
-// An object of the class, whose allocation is sampled now; nullptr if that could not be.
-PM_COLD void* profile_allocate(ClassId id);
+// An object of the class, for a request of `size` bytes, whose allocation is sampled now; nullptr if that could not be.
+PM_COLD void* profile_allocate(size_t size, ClassId id);
 // Of an allocation that no magazine counted: it drew for itself.
 void count_direct_allocation(ClassId id);
 // Draws for a large object that was just allocated or resized to `bytes`, and samples it.

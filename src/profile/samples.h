@@ -12,7 +12,8 @@ struct LiveSample {
   uintptr_t address;
   uint64_t time_ns;     // monotonic
   uint64_t weight;      // bytes that it stands for
-  uint64_t generation;  // of the profile that took it
+  uint32_t generation;  // of the profile that took it
+  uint32_t requested;   // bytes that the program asked for; 0 of a large object
   uint32_t site;
   uint32_t next;  // in its bucket, or of the unused ones: index plus one
 };
@@ -25,6 +26,9 @@ class SampleTable {
   // Removes the sample at the address; false if there is none.
   bool remove(uintptr_t address, LiveSample& out);
   uint64_t count() const { return count_; }
+  // Samples lie below it, between unused ones, whose address is 0.
+  uint32_t used() const { return used_; }
+  const LiveSample& operator[](uint32_t i) const { return samples_[i]; }
 
   template <typename Use>
   void each(Use use) const {

@@ -26,6 +26,10 @@ uint16_t size_key(uint64_t bytes) {
   return static_cast<uint16_t>(kMaxClasses + doublings * 4 + quarter);
 }
 
+uint64_t object_size(uint16_t key, uint64_t bytes, uint64_t count) {
+  return key < kMaxClasses ? size_class(static_cast<ClassId>(key)).size : bytes / count;
+}
+
 bool SiteTable::reserve(size_t sites, size_t addresses) {
   most_sites_ = sites;
   most_addresses_ = addresses;

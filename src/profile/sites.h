@@ -23,10 +23,11 @@ struct Site {
   uint16_t depth;
   uint16_t key;  // of the object size, see size_key
   // Guarded by the profile's lock.
-  uint64_t generation;  // of the profile that the counts are of
+  uint32_t generation;  // of the profile that the counts are of
   uint64_t allocated;
   uint64_t bytes;  // of those
   uint64_t live;
+  uint64_t live_weight;  // the bytes that those stand for
   uint64_t temporary;
   uint64_t live_at_peak;  // as of `peak_epoch`; see profile.cc
   uint64_t peak_epoch;
@@ -34,6 +35,8 @@ struct Site {
 
 // Sizes that share a site: those of one class, or within a quarter of a doubling of each other.
 uint16_t size_key(uint64_t bytes);
+// The size of the objects of such a key; of large ones the mean of `count` objects of `bytes` together.
+uint64_t object_size(uint16_t key, uint64_t bytes, uint64_t count);
 
 class SiteTable {
  public:

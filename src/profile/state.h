@@ -15,7 +15,7 @@ inline constexpr unsigned kAges = 8;
 
 // A copy of a site's counts, for the dump.
 struct SiteCounts {
-  uint64_t allocated, bytes, live, peak, temporary;
+  uint64_t allocated, bytes, live, live_weight, peak, temporary;
   uint32_t ages[kAges];
 };
 
@@ -26,7 +26,7 @@ struct ProfileState {
   SampleTable samples;
   SampledSlots slots;
   ModuleTable modules;
-  uint64_t generation = 0;  // of the profile being taken, or taken last
+  uint32_t generation = 0;  // of the profile being taken, or taken last
   uint64_t period = 0;
   uint64_t started_ns = 0;  // wall clock
   uint64_t taken = 0;       // samples

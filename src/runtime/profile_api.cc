@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "base/largest.h"
 #include "heap/heap.h"
 #include "os/files.h"
 #include "os/mapped_file.h"
@@ -50,19 +51,13 @@ struct Leaks {
   };
   uint64_t bytes = 0;
   uint64_t sites = 0;
-  unsigned count = 0;
-  Row rows[kShown];
+  Largest<Row, kShown> rows;
 
   void add(const Site& site, const SiteCounts& counts) {
     if (counts.live == 0) return;
-    const Row row = {&site, site_live_bytes(site, counts), counts.live};
     ++sites;
-    bytes += row.bytes;
-    unsigned at = count < kShown ? count++ : kShown;
-    if (at == kShown && rows[kShown - 1].bytes >= row.bytes) return;
-    if (at == kShown) --at;
-    for (; at > 0 && rows[at - 1].bytes < row.bytes; --at) rows[at] = rows[at - 1];
-    rows[at] = row;
+    bytes += counts.live_weight;
+    rows.offer({&site, counts.live_weight, counts.live}, counts.live_weight);
   }
   static void add_to(void* context, const Site& site, const SiteCounts& counts) {
     static_cast<Leaks*>(context)->add(site, counts);
@@ -86,7 +81,7 @@ void frame_text(TextWriter& out, uintptr_t address) {
 
 void write_leaks() {
   constexpr unsigned kFrames = 16;
-  Leaks leaks = {};
+  Leaks leaks;
   if (profile_each_site(Leaks::add_to, &leaks) != 0) return;
   char buffer[2048];
   TextWriter out(buffer, write_report);
@@ -98,7 +93,7 @@ void write_leaks() {
   out.text("poolmalloc: at exit about ").bytes(leaks.bytes).text(" from ").number(leaks.sites);
   out.text(leaks.sites == 1 ? " call site was not freed" : " call sites were not freed");
   out.text(":\n");
-  for (unsigned i = 0; i < leaks.count; ++i) {
+  for (unsigned i = 0; i < leaks.rows.count(); ++i) {
     const Leaks::Row& row = leaks.rows[i];
     out.text("  about ").bytes(row.bytes).text(" in ").number(row.samples).text(" samples, allocated by\n");
     const uintptr_t* const stack = site_stack(*row.site);

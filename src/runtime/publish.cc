@@ -13,6 +13,8 @@
 #include "os/thread.h"
 #include "page/page.h"
 #include "page/region.h"
+#include "profile/profile.h"
+#include "profile/summary.h"
 #include "reclaim/worker.h"
 #include "runtime/collect.h"
 #include "runtime/live_options.h"
@@ -34,9 +36,11 @@ struct Publication {
   uint64_t refused_ns;
   uint64_t written_ns;
   uint64_t walk_due_ns;
+  uint64_t summary_due_ns;
   uint64_t writes;
   uint64_t collect_ns;
   HeapWalk walk;
+  ProfileSummary summary;
 };
 
 constinit Publication now_published = {};
@@ -130,6 +134,11 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
     walk_heap(p.walk);
     p.walk_due_ns = start + (os::monotonic_ns() - start) * kWalkShare;
   }
+  const uint64_t walked = os::monotonic_ns();
+  if (walked >= p.summary_due_ns || !is_sampling()) {
+    profile_summarize(p.summary);
+    p.summary_due_ns = walked + (os::monotonic_ns() - walked) * kWalkShare;
+  }
   Snapshot snapshot;
   collect(p.walk, snapshot);
   PageStamp stamp = {};
@@ -142,6 +151,10 @@ void write_page(Publication& p, StatisticsPage& page, uint64_t next_ns) {
   page_store(page.body.nodes, nodes, stamp.node_rows * sizeof(NodeRow));
   stamp.cpu_rows = store_cpus(page, stamp.cpu_rows_left_out);
   stamp.events = store_events(page);
+  stamp.site_rows = p.summary.site_rows;
+  stamp.request_rows = p.summary.request_rows;
+  page_store(page.body.sites, p.summary.sites, stamp.site_rows * sizeof(SiteRow));
+  page_store(page.body.requests, p.summary.requests, stamp.request_rows * sizeof(RequestRow));
   page_store(&page.body.snapshot, &snapshot,
              offsetof(Snapshot, classes) + snapshot.class_count * sizeof(Snapshot::ClassRow));
   stamp.written_ns = os::monotonic_ns();

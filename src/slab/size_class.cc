@@ -111,6 +111,12 @@ PM_RARE void add_size_classes(const uint32_t* sizes, size_t count, ClassTable& s
   class_table = &storage;
 }
 
+uint32_t slab_room(uint32_t size) {
+  const SizeClass c = describe(size);
+  const auto bytes = static_cast<uint32_t>(c.slab_granules * kGranuleBytes);
+  return (bytes + c.slots - 1) / c.slots;
+}
+
 ClassId aligned_class_of(size_t size, size_t alignment) {
   if (size > kMaxClassSize) return kNoClass;
   for (unsigned id = class_of(size); id < class_table->count; ++id) {

@@ -59,6 +59,10 @@ inline const SizeClass& size_class(ClassId id) { return class_table->classes[id]
 // there is none.
 ClassId aligned_class_of(size_t size, size_t alignment);
 
+// What an object of the size, a multiple of 16, would take of a slab made for it: its share of the rest behind the last
+// slot included, rounded up.
+uint32_t slab_room(uint32_t size);
+
 // The slot that `offset` bytes into a slab belong to.
 inline uint32_t slot_of(const SizeClass& c, uint32_t offset) {
   return static_cast<uint32_t>(((uint64_t{offset} / kSizeStep) * c.slot_magic) >> 32);

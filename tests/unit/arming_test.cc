@@ -59,7 +59,7 @@ bool is_likely(uint64_t count, uint64_t trials, double chance) {
 
 TEST_CASE("every pop has the same chance, and none is counted twice or left out") {
   with_rseq([] {
-    uint64_t generation = 0;
+    uint32_t generation = 0;
     for (const uint32_t size : {16U, 256U, 4096U}) {
       Program program{class_of(size)};
       program.run(1000, 20);

@@ -110,6 +110,17 @@ TEST_CASE("more classes than there is room for are left out") {
   });
 }
 
+TEST_CASE("what an object takes of its slab") {
+  CHECK(slab_room(64) == 64);
+  CHECK(slab_room(1152) == 1171);  // 56 in 64 KiB, and 1024 bytes behind them
+  for (unsigned id = 1; id < class_count(); ++id) {
+    const SizeClass& c = size_class(static_cast<ClassId>(id));
+    const uint64_t slab = uint64_t{c.slab_granules} * kGranuleBytes;
+    CHECK(uint64_t{slab_room(c.size)} * c.slots >= slab);
+    CHECK(uint64_t{slab_room(c.size) - 1} * c.slots < slab);
+  }
+}
+
 TEST_CASE("the smallest class that is aligned") {
   for (size_t alignment = 16; alignment <= kGranuleBytes; alignment *= 2) {
     for (size_t size = 1; size <= kMaxClassSize; size += size < 4096 ? 1 : 509) {

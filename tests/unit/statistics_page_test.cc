@@ -13,6 +13,7 @@
 #include "heap/heap.h"
 #include "metrics/page.h"
 #include "os/shared_page.h"
+#include "profile/profile.h"
 #include "reclaim/worker.h"
 #include "runtime/runtime.h"
 #include "tests/unit/fresh_process.h"
@@ -31,9 +32,13 @@ void fill(PageBody& body, uint64_t n) {
   body.stamp.cpu_rows = static_cast<uint32_t>(n % kMaxCpuRows);
   body.stamp.node_rows = 1;
   body.stamp.events = static_cast<uint32_t>(n % kMaxEvents);
+  body.stamp.site_rows = static_cast<uint32_t>(n % kMaxSiteRows);
+  body.stamp.request_rows = static_cast<uint32_t>(n % kMaxRequestRows);
   body.nodes[0].mapped_bytes = n;
   for (uint32_t i = 0; i < body.stamp.cpu_rows; ++i) body.cpus[i].bytes = n;
   for (uint32_t i = 0; i < body.stamp.events; ++i) body.events[i].bytes = n;
+  for (uint32_t i = 0; i < body.stamp.site_rows; ++i) body.sites[i].bytes = n;
+  for (uint32_t i = 0; i < body.stamp.request_rows; ++i) body.requests[i].samples = static_cast<uint32_t>(n);
   for (const MetricInfo& info : kMetricInfo) body.snapshot.*info.value = n;
   body.snapshot.class_count = static_cast<uint32_t>(n % kMaxSnapshotClasses);
   for (uint32_t i = 0; i < body.snapshot.class_count; ++i) body.snapshot.classes[i].live_objects = n;
@@ -48,9 +53,12 @@ void write(StatisticsPage& page, const PageBody& body) {
 bool is_of_one_write(const PageBody& body) {
   const uint64_t n = body.stamp.writes;
   bool same = body.stamp.cpu_rows == n % kMaxCpuRows && body.stamp.events == n % kMaxEvents &&
+              body.stamp.site_rows == n % kMaxSiteRows && body.stamp.request_rows == n % kMaxRequestRows &&
               body.snapshot.class_count == n % kMaxSnapshotClasses && body.nodes[0].mapped_bytes == n;
   for (uint32_t i = 0; i < body.stamp.cpu_rows; ++i) same = same && body.cpus[i].bytes == n;
   for (uint32_t i = 0; i < body.stamp.events; ++i) same = same && body.events[i].bytes == n;
+  for (uint32_t i = 0; i < body.stamp.site_rows; ++i) same = same && body.sites[i].bytes == n;
+  for (uint32_t i = 0; i < body.stamp.request_rows; ++i) same = same && body.requests[i].samples == n;
   for (const MetricInfo& info : kMetricInfo) same = same && body.snapshot.*info.value == n;
   for (uint32_t i = 0; i < body.snapshot.class_count; ++i) same = same && body.snapshot.classes[i].live_objects == n;
   return same;
@@ -85,6 +93,9 @@ TEST_CASE("counts and texts out of bounds are brought back into them") {
   CHECK(read->stamp.cpu_rows == kMaxCpuRows);
   CHECK(read->stamp.node_rows == kMaxNodeRows);
   CHECK(read->stamp.events == kMaxEvents);
+  CHECK(read->stamp.site_rows == kMaxSiteRows);
+  CHECK(read->sites[0].frames == kSiteFrames);
+  CHECK(read->stamp.request_rows == kMaxRequestRows);
   CHECK(read->snapshot.class_count == kMaxSnapshotClasses);
   CHECK(strlen(read->options) == kOptionsText - 1);
   CHECK(strlen(read->snapshot.mode) == sizeof read->snapshot.mode - 1);
@@ -280,6 +291,21 @@ TEST_CASE("the worker publishes what collect() says, and a child publishes its o
     uint64_t cpus = 0;
     for (uint32_t i = 0; i < body->stamp.cpu_rows; ++i) cpus += body->cpus[i].bytes;
     EXPECT(cpus == s.magazine_bytes);
+
+    // While a profile is taken, the page names the sites that hold most and what was asked for.
+    EXPECT(body->stamp.site_rows == 0 && profile_start(1) == 0);
+    for (int i = 0; i < 200; ++i) objects.push_back(allocate(1040));
+    const auto wait_for_sites = [&](bool any) {
+      for (int i = 0; i < 1000; ++i, usleep(10'000)) {
+        if (page_read(*page, *body) && (body->stamp.site_rows != 0) == any) return true;
+      }
+      return false;
+    };
+    EXPECT(wait_for_sites(true));
+    for (int i = 0; i < 1000 && body->sites[0].samples < 200; ++i, usleep(10'000)) page_read(*page, *body);
+    EXPECT(body->sites[0].size == 1152 && body->sites[0].samples == 200 && body->sites[0].frames > 0);
+    EXPECT(body->stamp.request_rows == 1 && body->requests[0].size == 1040 && body->requests[0].samples == 200);
+    EXPECT(profile_stop() == 0 && wait_for_sites(false));
 
     before_fork();
     const pid_t child = fork();
