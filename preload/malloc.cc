@@ -24,9 +24,7 @@ PM_COLD void* out_of_memory() {
 inline void* checked(void* p) { return PM_LIKELY(p != nullptr) ? p : out_of_memory(); }
 
 PM_COLD void* allocate_or_errno(size_t size) { return checked(pm::allocate_cold(size)); }
-PM_COLD void* refill_or_errno(size_t size, pm::ClassId id) {
-  return checked(pm::allocate_after_miss(size, id));
-}
+PM_COLD void* refill_or_errno(size_t size, pm::ClassId id) { return checked(pm::allocate_after_miss(size, id)); }
 
 // Jumped to from the hot functions, so that the return address is that of their caller.
 PM_COLD void free_slowly(void* p) { pm::deallocate_cold(p, PM_CALLER); }

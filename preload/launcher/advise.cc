@@ -1,10 +1,10 @@
 #include "preload/launcher/advise.h"
 
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "config/options.h"
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/target.h"
 #include "preload/launcher/units.h"
 
@@ -29,6 +29,7 @@ int print_advice(std::optional<pid_t> pid, bool as_json) {
   if (!target) return 1;
   const auto body = std::make_unique<PageBody>();
   if (!read_page(*target, *body)) return 1;
+  const Snapshot& s = body->snapshot;
   const std::vector<Advice> advices = recommend(*body);
   std::string text;
   Json list = Json::array();
@@ -39,17 +40,15 @@ int print_advice(std::optional<pid_t> pid, bool as_json) {
         {{"option", a.option}, {"variable", variable}, {"value", a.value}, {"reason", a.reason}, {"cost", a.cost}});
   }
   if (advices.empty()) {
-    const Snapshot& s = body->snapshot;
     text = s.magazine_hits + s.magazine_misses < kLeastCalls
                ? "# Nothing to advise yet: the process has made " + grouped_text(s.allocations) + " allocations.\n"
                : "# Nothing to advise: the defaults serve this process well.\n";
   }
-  if (as_json) text = list.dump(2) + "\n";
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    std::fprintf(stderr, "poolmalloc: cannot write the output\n");
-    return 1;
+  if (s.profile_period_bytes == 0 && !is_set(*body, "size_classes")) {
+    text += "# Which sizes it asks for is not known; a heap profile tells: poolmalloc prof start " +
+            std::to_string(target->pid) + "\n";
   }
-  return 0;
+  return print_output(as_json ? list.dump(2) + "\n" : text);
 }
 
 }  // namespace pm

@@ -26,6 +26,9 @@ struct Advice {
 // Fewer calls than this say nothing about what a program usually does.
 inline constexpr uint64_t kLeastCalls = 1'000'000;
 
+// What the process set itself is not advised against, whatever it does.
+bool is_set(const PageBody& page, const std::string& option);
+
 std::vector<Advice> recommend(const PageBody& page);
 
 // The environment variable of an option: "POOLMALLOC_DIRTY_BYTES". Of an unknown one, its name.

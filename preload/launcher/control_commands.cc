@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "preload/launcher/control_client.h"
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/units.h"
 
 namespace pm {
@@ -27,9 +28,7 @@ int complain(const std::string& line) {
   return 1;
 }
 
-int print(const std::string& text) { return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : 1; }
-
-int print(const Json& json) { return print(json.dump() + "\n"); }
+int print(const Json& json) { return print_output(json.dump() + "\n"); }
 
 uint64_t resident_bytes(pid_t pid) {
   std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
@@ -99,8 +98,8 @@ int trim_process(pid_t pid, std::optional<uint64_t> bytes, bool as_json) {
     return print(Json{
         {"pid", pid}, {"released_bytes", given}, {"resident_before_bytes", before}, {"resident_after_bytes", after}});
   }
-  return print("gave back " + bytes_text(given) + "; resident " + bytes_text(after) + ", before " + bytes_text(before) +
-               "\n");
+  return print_output("gave back " + bytes_text(given) + "; resident " + bytes_text(after) + ", before " +
+                      bytes_text(before) + "\n");
 }
 
 int set_options_of(pid_t pid, const std::vector<std::string>& settings, bool as_json) {
@@ -109,7 +108,7 @@ int set_options_of(pid_t pid, const std::vector<std::string>& settings, bool as_
   for (const std::string& setting : settings) {
     const ControlReply reply = ask(pid, "set " + setting);
     if (!reply.ok) {
-      print(text);
+      print_output(text);
       return complain(reply.text);
     }
     for (const Row& row : rows_of(reply.lines)) {
@@ -117,7 +116,7 @@ int set_options_of(pid_t pid, const std::vector<std::string>& settings, bool as_
       if (!as_json) text += row.name + "=" + row.value + "\n";
     }
   }
-  return as_json ? print(Json{{"pid", pid}, {"set", done}}) : print(text);
+  return as_json ? print(Json{{"pid", pid}, {"set", done}}) : print_output(text);
 }
 
 int print_options_of(pid_t pid, const std::string& name, bool as_json) {
@@ -129,13 +128,14 @@ int print_options_of(pid_t pid, const std::string& name, bool as_json) {
     for (const Row& row : rows) all[row.name] = to_json(row);
     return print(Json{{"pid", pid}, {"options", all}});
   }
-  if (!name.empty()) return rows.size() == 1 ? print(rows[0].value + "\n") : complain("an answer without a value");
+  if (!name.empty())
+    return rows.size() == 1 ? print_output(rows[0].value + "\n") : complain("an answer without a value");
   std::string text;
   for (const Row& row : rows) {
     text += padded(row.name + "=" + row.value, 42) + (row.is_default ? "default" : "changed") +
             (row.is_live ? ", can be set\n" : "\n");
   }
-  return print(text);
+  return print_output(text);
 }
 
 ControlCommands::ControlCommands(CLI::App& app) {

@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/target.h"
 #include "preload/launcher/units.h"
 
@@ -86,14 +86,6 @@ bool has_problem(const std::vector<Finding>& findings) {
                      [](const Finding& f) { return f.severity == Severity::problem; });
 }
 
-int finish(const std::string& text, bool problem) {
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    std::fprintf(stderr, "poolmalloc: cannot write the output\n");
-    return 1;
-  }
-  return problem ? kProblemFound : 0;
-}
-
 }  // namespace
 
 int print_examination(std::optional<pid_t> pid, bool as_json) {
@@ -125,7 +117,8 @@ int print_examination(std::optional<pid_t> pid, bool as_json) {
       text += "\n" + target->complaint + "\n";
     }
   }
-  return finish(as_json ? json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n" : text, problem);
+  return print_output(as_json ? json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n" : text,
+                      problem ? kProblemFound : 0);
 }
 
 }  // namespace pm

@@ -59,10 +59,12 @@ void LookCommands::add_top(CLI::App& app) {
       ->type_name("N")
       ->check(CLI::Range(1u, 1'000'000'000u));
   top_->add_flag("--once", once_, "The same as --batch -n 1");
-  top_->add_option("--pane", view_.pane, "What the lower half begins with: classes, cpus, nodes or events")
+  top_->add_option("--pane", view_.pane, "What the lower half begins with: classes, sites, cpus, nodes or events")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"classes", "cpus", "nodes", "events"}));
-  top_->footer("Keys: q quit, p pause, s sort, Tab other rows, arrows and page keys move, b back to the list, h help.");
+      ->check(CLI::IsMember({"classes", "sites", "cpus", "nodes", "events"}));
+  top_->footer(
+      "Keys: q quit, p pause, s sort, Tab other rows, P heap profile, arrows and page keys move, b back to the list, h "
+      "help.");
 }
 
 int LookCommands::run_top() const {

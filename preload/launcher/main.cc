@@ -1,14 +1,16 @@
 // The poolmalloc command: runs programs on the library, shows what it does in those that run, and changes that. Each
 // group of subcommands is a class of its own, which adds them to the command line and knows what was asked for.
 #include <CLI/CLI.hpp>
+#include <iostream>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "poolmalloc/poolmalloc.h"
 #include "preload/launcher/control_commands.h"
 #include "preload/launcher/look_commands.h"
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/profile_commands.h"
-#include "preload/launcher/reference.h"
 #include "preload/launcher/reference_commands.h"
 #include "preload/launcher/report.h"
 #include "preload/launcher/run_command.h"
@@ -42,7 +44,7 @@ int main(int argc, char** argv) {
   CLI::App app("Runs unmodified programs on the poolmalloc allocator.", "poolmalloc");
   app.set_version_flag("--version", "poolmalloc " + version(), "Print the version");
   app.require_subcommand(1);
-  app.footer([] { return pm::options_as_text() + "\n" + kExitCodes; });
+  app.footer(std::string("The library's options, variables of the environment: poolmalloc options\n\n") + kExitCodes);
 
   // Parsing writes to their members, so none of them is const.
   pm::RunCommand run(app, kExitCodes);
@@ -57,7 +59,8 @@ int main(int argc, char** argv) {
   try {
     app.parse(run.take_program(argc, argv), argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsageError;
+    std::ostringstream out;  // of --help and --version
+    return app.exit(error, out, std::cerr) == 0 ? pm::print_output(out.str()) : kUsageError;
   }
   return first_of(run, look, control, profile, report, serve, simulate, reference);
 }

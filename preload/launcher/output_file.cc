@@ -61,8 +61,16 @@ bool write_straight(const std::string& path, std::string_view text) {
 
 }  // namespace
 
+int print_output(std::string_view text, int code) {
+  errno = EIO;  // of what failed before, only that it did is known
+  const bool whole = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (whole && std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  fail("cannot write to", "stdout");
+  return 1;
+}
+
 bool write_output(const std::string& path, std::string_view text) {
-  if (path.empty() || path == "-") return write_all(STDOUT_FILENO, text) ? true : fail("cannot write to", "stdout");
+  if (path.empty() || path == "-") return print_output(text) == 0;
   struct stat status;
   const bool is_special = stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
   // Through symbolic links, so that the file they name is replaced and not the link.

@@ -23,8 +23,7 @@ bool ask_or_complain(pid_t pid, const std::string& request, int fd = -1) {
   const ControlReply reply = ask(pid, request, fd);
   if (!reply.ok) return complain(reply.text);
   // What the process says of itself is for people; a dump goes elsewhere.
-  if (!reply.text.empty() && fd < 0) std::printf("%s\n", reply.text.c_str());
-  return true;
+  return reply.text.empty() || fd >= 0 || print_output(reply.text + "\n") == 0;
 }
 
 // The process writes the dump into memory of ours, so that a full disk is met by this command and not by the process.

@@ -1,22 +1,13 @@
 #include "preload/launcher/reference_commands.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <utility>
 
 #include "preload/launcher/manual.h"
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/reference.h"
 
 namespace pm {
-namespace {
-
-int print(const std::string& text) {
-  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return 0;
-  std::fprintf(stderr, "poolmalloc: cannot write the output\n");
-  return 1;
-}
-
-}  // namespace
 
 ReferenceCommands::ReferenceCommands(CLI::App& app, std::string version, std::string exit_codes)
     : app_(app), version_(std::move(version)), exit_codes_(std::move(exit_codes)) {
@@ -30,10 +21,10 @@ ReferenceCommands::ReferenceCommands(CLI::App& app, std::string version, std::st
 }
 
 std::optional<int> ReferenceCommands::run() const {
-  if (options_->parsed()) return print(markdown_ ? options_as_markdown() : options_as_text());
-  if (metrics_->parsed()) return print(markdown_ ? metrics_as_markdown() : metrics_as_text());
-  if (completion_->parsed()) return print(completion_script(app_, shell_));
-  if (manual_->parsed()) return print(manual_page(app_, version_, exit_codes_));
+  if (options_->parsed()) return print_output(markdown_ ? options_as_markdown() : options_as_text());
+  if (metrics_->parsed()) return print_output(markdown_ ? metrics_as_markdown() : metrics_as_text());
+  if (completion_->parsed()) return print_output(completion_script(app_, shell_));
+  if (manual_->parsed()) return print_output(manual_page(app_, version_, exit_codes_));
   return {};
 }
 

@@ -2,9 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <climits>
-#include <cstdio>
 
 #include "preload/launcher/embedded.h"
+#include "preload/launcher/output_file.h"
 
 namespace pm {
 
@@ -34,10 +34,7 @@ ServeCommands::ServeCommands(CLI::App& app) {
 std::optional<int> ServeCommands::run() const {
   if (serve_->parsed()) return serve(request_);
   if (!fleet_->parsed()) return {};
-  const char* const text = part_ == "rules" ? kAlertRules : kDashboard;
-  if (std::fputs(text, stdout) >= 0 && std::fflush(stdout) == 0) return 0;
-  std::fprintf(stderr, "poolmalloc: cannot write the output\n");
-  return 1;
+  return print_output(part_ == "rules" ? kAlertRules : kDashboard);
 }
 
 }  // namespace pm

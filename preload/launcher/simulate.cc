@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config/options.h"
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/simulation.h"
 #include "preload/launcher/simulation_page.h"
 #include "reclaim/settings.h"
@@ -187,10 +188,6 @@ std::vector<const Backing*> chosen_backings(const std::string& name) {
   return chosen;
 }
 
-int print(const std::string& text) {
-  return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0 : kBadRequest;
-}
-
 bool read_file(const std::string& path, Curve& curve, std::string& error) {
   std::ifstream file(path);
   if (!file) {
@@ -255,7 +252,7 @@ int simulate_one(const SimulateRequest& request, SimulationSettings settings) {
   if (request.format == SimulateFormat::json) {
     json document = {{"curve", curve.name}, {"points", curve.points.size()}, {"runs", json::array()}};
     for (const Run& run : runs) document["runs"].push_back(run_as_json(run));
-    return print(document.dump(1) + "\n");
+    return print_output(document.dump(1) + "\n");
   }
   if (request.format == SimulateFormat::csv) {
     Table table;
@@ -270,13 +267,13 @@ int simulate_one(const SimulateRequest& request, SimulationSettings settings) {
       line(run.simulation.oracle);
       for (const Outcome& outcome : run.simulation.outcomes) line(outcome);
     }
-    return print(table.csv());
+    return print_output(table.csv());
   }
   std::string text = curve.name + ": " + number(runs[0].simulation.seconds, 0) + " s in " +
                      std::to_string(curve.points.size()) + " points, played " +
                      number(wall > 0 ? played / wall : 0, 0) + " times as fast\n";
   for (const Run& run : runs) text += "\n" + run_as_text(run);
-  return print(text);
+  return print_output(text);
 }
 
 // Every family and backing: the costs of all seeds together over the oracle's.
@@ -341,14 +338,14 @@ int simulate_all(const SimulateRequest& request, const SimulationSettings& setti
   }
   const double mean = sum / static_cast<double>(rows.size());
   if (request.format == SimulateFormat::json) {
-    return print(json({{"rows", rows}, {"mean", mean}, {"worst", worst}, {"above_bar", above}, {"bar", kBar}}).dump(1) +
-                 "\n");
+    return print_output(
+        json({{"rows", rows}, {"mean", mean}, {"worst", worst}, {"above_bar", above}, {"bar", kBar}}).dump(1) + "\n");
   }
-  if (request.format == SimulateFormat::csv) return print(table.csv());
-  return print("cost over an oracle that knows the future; " + std::to_string(request.seeds) + " seeds of " +
-               number(request.seconds, 0) + " s at " + number(request.hertz) + " Hz\n" + table.text() +
-               "poolmalloc: mean " + number(mean) + ", worst " + number(worst) + ", above " + number(kBar, 1) + " on " +
-               std::to_string(above) + " of " + std::to_string(rows.size()) + "\n");
+  if (request.format == SimulateFormat::csv) return print_output(table.csv());
+  return print_output("cost over an oracle that knows the future; " + std::to_string(request.seeds) + " seeds of " +
+                      number(request.seconds, 0) + " s at " + number(request.hertz) + " Hz\n" + table.text() +
+                      "poolmalloc: mean " + number(mean) + ", worst " + number(worst) + ", above " + number(kBar, 1) +
+                      " on " + std::to_string(above) + " of " + std::to_string(rows.size()) + "\n");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <vector>
 
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/page_json.h"
 #include "preload/launcher/simulation.h"
 #include "preload/launcher/target.h"
@@ -19,18 +20,6 @@ namespace pm {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// What keeps standing when the caller's pipe is closed or its disk is full is an error like any other.
-int finish_output() {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
-  std::fprintf(stderr, "poolmalloc: cannot write the output\n");
-  return 1;
-}
-
-int print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  return finish_output();
-}
 
 std::string dump(const Json& json) { return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
@@ -260,7 +249,7 @@ int print_status(std::optional<pid_t> pid, bool as_json) {
   const auto body = std::make_unique<PageBody>();
   if (!read_page(*target, *body)) return 1;
   const ProcessAge age = process_age(target->pid);
-  return print(as_json ? dump(status_json(*target, *body, age)) : status_text(*target, *body, age));
+  return print_output(as_json ? dump(status_json(*target, *body, age)) : status_text(*target, *body, age));
 }
 
 int print_processes(bool as_json) {
@@ -280,7 +269,7 @@ int print_processes(bool as_json) {
     }
   }
   const int result =
-      print(as_json ? dump(list) : table(rows, {true, false, true, true, true, true, true, false, true, false}));
+      print_output(as_json ? dump(list) : table(rows, {true, false, true, true, true, true, true, false, true, false}));
   if (hidden != 0 && !as_json) {
     std::fprintf(stderr, "poolmalloc: %u other process%s could not be looked at\n", hidden, hidden == 1 ? "" : "es");
   }
@@ -293,7 +282,9 @@ int print_statistics(std::optional<pid_t> pid, const std::string& format) {
   Snapshot snapshot;
   if (!read_snapshot(*target, snapshot)) return 1;
   char buffer[4096];
-  TextWriter out(buffer, [](void*, const char* data, size_t size) { std::fwrite(data, 1, size, stdout); });
+  std::string text;
+  const auto add = [](void* to, const char* data, size_t size) { static_cast<std::string*>(to)->append(data, size); };
+  TextWriter out(buffer, add, &text);
   if (format == "json") {
     write_json(snapshot, out);
   } else if (format == "openmetrics") {
@@ -301,7 +292,8 @@ int print_statistics(std::optional<pid_t> pid, const std::string& format) {
   } else {
     write_text(snapshot, out);
   }
-  return finish_output();
+  out.flush();
+  return print_output(text);
 }
 
 }  // namespace pm

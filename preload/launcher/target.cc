@@ -263,8 +263,12 @@ Target open_target(pid_t pid) {
     target.page = std::move(found.page);
   } else if (found.check == PageCheck::other_version) {
     target.state = TargetState::other_version;
-    target.complaint = who + " runs another version of poolmalloc (" + found.version + "; this command is of " +
-                       version_here() + "): use the command that came with it";
+    const bool same_number = found.version == version_here();
+    target.complaint =
+        who + (same_number ? " runs another build of poolmalloc " + found.version +
+                                 ", whose statistics this command cannot read: use the command of that build"
+                           : " runs poolmalloc " + found.version + ", and this command is of " + version_here() +
+                                 ": use the command that came with it");
   } else if (!target.library.empty()) {
     target.state = TargetState::unpublished;
     target.complaint = who + " runs on poolmalloc, but " + reason_without_page(pid);

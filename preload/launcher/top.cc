@@ -14,6 +14,8 @@
 #include <thread>
 #include <utility>
 
+#include "preload/launcher/control_client.h"
+#include "preload/launcher/output_file.h"
 #include "preload/launcher/status.h"
 #include "preload/launcher/top_frame.h"
 #include "preload/launcher/units.h"
@@ -23,6 +25,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr unsigned kAnswerSeconds = 5;
+
 volatile sig_atomic_t asked_to_end = 0;
 
 std::chrono::milliseconds delay_of(const TopRequest& request) {
@@ -30,9 +34,9 @@ std::chrono::milliseconds delay_of(const TopRequest& request) {
 }
 
 TopPane pane_of(const std::string& name) {
-  if (name == "cpus") return TopPane::cpus;
-  if (name == "nodes") return TopPane::nodes;
-  return name == "events" ? TopPane::events : TopPane::classes;
+  unsigned pane = 0;
+  while (pane + 1 < kTopPanes && name != kTopPaneNames[pane]) ++pane;
+  return static_cast<TopPane>(pane);
 }
 
 // A variable of the environment; empty if it is not set.
@@ -49,6 +53,7 @@ bool is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
 struct Watched {
   Target target;
   TopHistory history;
+  LiveSites sites;
   bool ended = false;
 
   // Looks once. A page that is just being written is left for the next time, unless `wait` says so; false if it could
@@ -59,6 +64,12 @@ struct Watched {
     ended = ended || !is_alive(target);
     history.add(*body, process_age(target.pid).seconds);
     return true;
+  }
+
+  // Names take time, so they are looked up only where they are shown.
+  std::vector<TopLine> frame(TopView& view, size_t* rows_below = nullptr) {
+    if (view.pane == TopPane::sites && !ended) view.sites = sites.of(target.pid, *history.now());
+    return top_frame(target, history, view, rows_below);
   }
 };
 
@@ -73,21 +84,16 @@ int print_frames(const TopRequest& request) {
   const int columns = std::atoi(variable("COLUMNS").c_str());
   if (columns > 0) view.width = static_cast<unsigned>(columns);
   for (unsigned frame = 0; request.frames == 0 || frame < request.frames; ++frame) {
-    if (frame != 0) {
-      std::this_thread::sleep_for(delay_of(request));
-      std::putchar('\n');
-    }
+    if (frame != 0) std::this_thread::sleep_for(delay_of(request));
     if (!watched.look(true)) return 1;
     if (watched.ended) {
       std::fprintf(stderr, "poolmalloc: process %d (%s) has ended\n", watched.target.pid,
                    watched.target.program.c_str());
       return 1;
     }
-    for (const TopLine& line : top_frame(watched.target, watched.history, view)) std::printf("%s\n", line.text.c_str());
-    if (std::fflush(stdout) != 0) {
-      std::fprintf(stderr, "poolmalloc: cannot write the output\n");
-      return 1;
-    }
+    std::string text = frame == 0 ? "" : "\n";
+    for (const TopLine& line : watched.frame(view)) text += line.text + "\n";
+    if (print_output(text) != 0) return 1;
   }
   return 0;
 }
@@ -180,7 +186,8 @@ const std::vector<TopLine>& help_lines() {
       {"  q            quit", LineStyle::plain},
       {"  p or space   pause: the numbers stand still", LineStyle::plain},
       {"  s            sort the size classes by live memory, rate, growth, cached memory, size", LineStyle::plain},
-      {"  Tab          size classes, CPUs, memory nodes, events", LineStyle::plain},
+      {"  Tab          size classes, call sites, CPUs, memory nodes, events", LineStyle::plain},
+      {"  P            start or end a heap profile in the process, which the call sites come from", LineStyle::plain},
       {"  up, down     move the lower half, or choose from the list; page keys, Home and End too", LineStyle::plain},
       {"  b or Esc     back to the list of processes;  Enter: watch the chosen one", LineStyle::plain},
       {"  h or ?       this help; any key ends it", LineStyle::plain},
@@ -198,6 +205,7 @@ class Viewer {
   explicit Viewer(const TopRequest& request) : request_(request) {
     view_.pane = pane_of(request.pane);
     view_.unicode = is_utf8();
+    view_.has_keys = true;
   }
 
   void watch(Target target) {
@@ -239,10 +247,11 @@ class Viewer {
     view_.height = Screen::height();
     if (watched_->history.now() == nullptr) return Screen::draw({}, "waiting for the process to write its statistics");
     size_t below = 0;
-    const std::vector<TopLine> lines = top_frame(watched_->target, watched_->history, view_, &below);
+    const std::vector<TopLine> lines = watched_->frame(view_, &below);
     rows_below_ = below;
     const std::string more = below != 0 ? "  (" + std::to_string(below) + " more rows below)" : "";
-    Screen::draw(lines, "q quit  p pause  s sort  Tab rows  b list  h help" + more);
+    Screen::draw(lines,
+                 message_.empty() ? "q quit  p pause  s sort  Tab rows  P profile  b list  h help" + more : message_);
   }
 
   void draw_list() {
@@ -286,6 +295,12 @@ class Viewer {
     return true;
   }
 
+  void switch_profile() {
+    const bool on = watched_->history.now() != nullptr && watched_->history.now()->snapshot.profile_period_bytes != 0;
+    const ControlReply reply = ask(watched_->target.pid, on ? "prof stop" : "prof start", -1, kAnswerSeconds);
+    message_ = reply.ok ? on ? "the heap profile has ended" : "a heap profile has begun; Tab: call sites" : reply.text;
+  }
+
   bool handle_in_view(int key) {
     const size_t page = Screen::height() / 2;
     switch (key) {
@@ -299,6 +314,7 @@ class Viewer {
         view_.pane = static_cast<TopPane>((static_cast<unsigned>(view_.pane) + 1) % kTopPanes);
         view_.scroll = 0;
         return false;
+      case 'P': switch_profile(); return true;
       case KEY_UP: view_.scroll -= std::min<size_t>(view_.scroll, 1); return false;
       case KEY_DOWN: view_.scroll += std::min<size_t>(rows_below_, 1); return false;
       case KEY_PPAGE: view_.scroll -= std::min(view_.scroll, page); return false;

@@ -258,6 +258,37 @@ Pane class_pane(const TopHistory& history, ClassOrder order) {
   return pane;
 }
 
+// "parse <- read <- main", the outer ones left out where there are many.
+std::string stack_text(const std::vector<std::string>& functions) {
+  constexpr size_t kShown = 6;
+  std::string text;
+  for (size_t i = 0; i < functions.size() && i < kShown; ++i) text += (i == 0 ? "" : " <- ") + printable(functions[i]);
+  if (functions.empty()) return "[unknown]";
+  return functions.size() > kShown ? text + " <- ..." : text;
+}
+
+Pane site_pane(const Target& target, const Snapshot& s, const TopView& view) {
+  Pane pane;
+  pane.title = "Call sites by memory in use";
+  if (s.profile_period_bytes == 0) {
+    pane.rows.push_back("No heap profile is being taken. " +
+                        std::string(view.has_keys ? "P starts one; or: " : "Start one: ") + "poolmalloc prof start " +
+                        std::to_string(target.pid));
+    return pane;
+  }
+  pane.title += ", one sample in " + bytes_text(s.profile_period_bytes) + ", " + grouped_text(s.profile_samples) +
+                " so far" + (view.has_keys ? "; P ends that" : "");
+  pane.heading = right("in use", 10) + right("error", 11) + right("of live", 9) + right("objects", 12) +
+                 right("size", 11) + "  allocated by";
+  for (const LiveSite& site : view.sites) {
+    pane.rows.push_back(right(bytes_text(site.bytes), 10) + right(bytes_text(static_cast<uint64_t>(site.error)), 11) +
+                        right(percent_text(site.bytes, s.live_bytes), 9) + right(grouped_text(site.objects), 12) +
+                        right(grouped_text(site.size), 11) + "  " + stack_text(site.functions));
+  }
+  if (pane.rows.empty()) pane.rows.emplace_back("    nothing that is in use was sampled yet");
+  return pane;
+}
+
 Pane cpu_pane(const PageBody& body) {
   Pane pane;
   pane.title = "Magazines of the CPUs";
@@ -325,9 +356,10 @@ Pane event_pane(const PageBody& body) {
   return pane;
 }
 
-Pane make_pane(const TopHistory& history, const TopView& view) {
+Pane make_pane(const Target& target, const TopHistory& history, const TopView& view) {
   switch (view.pane) {
     case TopPane::classes: return class_pane(history, view.order);
+    case TopPane::sites: return site_pane(target, history.now()->snapshot, view);
     case TopPane::cpus: return cpu_pane(*history.now());
     case TopPane::nodes: return node_pane(*history.now());
     case TopPane::events: return event_pane(*history.now());
@@ -376,7 +408,7 @@ std::string sparkline(const std::vector<uint64_t>& values, size_t width, bool un
 std::vector<TopLine> top_frame(const Target& target, const TopHistory& history, const TopView& view,
                                size_t* rows_below) {
   std::vector<TopLine> lines = Frame(target, history, view).head();
-  const Pane pane = make_pane(history, view);
+  const Pane pane = make_pane(target, history, view);
   lines.push_back({"", LineStyle::plain});
   lines.push_back({pane.title, LineStyle::good});
   lines.push_back({pane.heading, LineStyle::heading});

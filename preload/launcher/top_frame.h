@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "preload/launcher/live_sites.h"
 #include "preload/launcher/target.h"
 
 namespace pm {
@@ -22,8 +23,9 @@ struct TopLine {
 };
 
 // The lower half of the view.
-enum class TopPane { classes, cpus, nodes, events };
-inline constexpr unsigned kTopPanes = 4;
+enum class TopPane { classes, sites, cpus, nodes, events };
+inline constexpr unsigned kTopPanes = 5;
+inline constexpr const char* kTopPaneNames[kTopPanes] = {"classes", "sites", "cpus", "nodes", "events"};
 
 // By what the size classes are sorted, the largest first.
 enum class ClassOrder { live, rate, growth, cached, size };
@@ -58,11 +60,13 @@ class TopHistory {
 
 struct TopView {
   TopPane pane = TopPane::classes;
+  std::vector<LiveSite> sites;  // of the newest page, for the pane of that name
   ClassOrder order = ClassOrder::live;
   size_t scroll = 0;  // rows of the lower half that are above it
   bool paused = false;
-  bool ended = false;    // the process is gone
-  bool unicode = true;   // for the sparklines
+  bool ended = false;   // the process is gone
+  bool unicode = true;  // for the sparklines
+  bool has_keys = false;
   unsigned width = 100;  // columns
   unsigned height = 0;   // lines; 0: as many as there are
 };

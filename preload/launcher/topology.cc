@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "preload/launcher/output_file.h"
 #include "topology/topology.h"
 
 namespace pm {
@@ -144,7 +145,7 @@ int print_topology(bool as_json) {
     std::printf("\n%s\n", plan_of(*machine).c_str());
     pm_topology_draw(write_to_stdout, nullptr);
   }
-  return std::fflush(stdout) == 0 ? 0 : 1;
+  return print_output({});
 #else
   static_cast<void>(as_json);
   std::fprintf(stderr, "poolmalloc: this command was built without hwloc\n");

@@ -55,11 +55,11 @@ struct NodeRow {
 
 // A call site of the heap profile that is being taken: one of those whose objects hold most, the first of all.
 struct SiteRow {
-  uint64_t site;     // stays the same while the process lives
-  uint64_t bytes;    // in use, as the samples say
-  uint64_t size;     // of one object, of large ones the mean
-  uint64_t samples;  // of objects in use
-  uint64_t frames;   // in `stack`, which may go on; 0 where none could be taken
+  uint64_t site;                // stays the same while the process lives
+  uint64_t bytes;               // in use, as the samples say
+  uint64_t size;                // of one object, of large ones the mean
+  uint64_t samples;             // of objects in use
+  uint64_t frames;              // in `stack`, which may go on; 0 where none could be taken
   uint64_t stack[kSiteFrames];  // return addresses, the innermost first
 };
 

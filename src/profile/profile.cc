@@ -173,9 +173,8 @@ uint32_t find_site(uint16_t key) {
 bool record(ProfileState& state, const SamplingTable& table, void* p, uint32_t site, uint64_t bytes,
             uint32_t requested) {
   if (table.generation != state.generation) return false;
-  const LiveSample sample = {address_of(p),    os::monotonic_ns(), sampled_weight(table.period, bytes),
-                             table.generation, requested,          site,
-                             0};
+  const LiveSample sample = {
+      address_of(p), os::monotonic_ns(), sampled_weight(table.period, bytes), table.generation, requested, site, 0};
   if (!state.samples.add(sample)) {
     drop_samples();
     return false;

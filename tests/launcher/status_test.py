@@ -256,9 +256,11 @@ def pretenders():
         return (page + layout.to_bytes(4, "little") + length.to_bytes(4, "little") + (7).to_bytes(8, "little")
                 + version.ljust(24, b"\0") + bytes(16)).hex()
 
+    mine = output("--version").split()[1]
     for data, length, pattern in (
-        (head(99, 4096, b"9.9.9"), 4096, r"runs another version of poolmalloc \(9\.9\.9; this command is of "),
-        (head(1, 4096, b"0.0.\x1b[31m"), 4096, r"another version of poolmalloc \(0\.0\.\?\[31m; "),
+        (head(1, 4096, mine.encode()), 4096, rf"runs another build of poolmalloc {re.escape(mine)}, whose statistics "),
+        (head(99, 4096, b"9.9.9"), 4096, r"runs poolmalloc 9\.9\.9, and this command is of "),
+        (head(1, 4096, b"0.0.\x1b[31m"), 4096, r"runs poolmalloc 0\.0\.\?\[31m, and "),
         ("00" * 64, 4096, "does not run on poolmalloc"),
         (head(99, 4096, b"9.9.9"), 40, "does not run on poolmalloc"),
         ("", 0, "does not run on poolmalloc"),
@@ -277,15 +279,31 @@ def pretenders():
             expect_refusal(1, "does not run on poolmalloc", "stats", process.pid)
 
 
+FULL_DISK = b"poolmalloc: cannot write to stdout: No space left on device\n"
+COMMANDS_THAT_PRINT = (
+    "--version", "--help", "status --help", "ps", "ps --json", "status PID", "status PID --json", "stats PID",
+    "stats PID --format json", "stats PID --format openmetrics", "top --once PID", "top --once --pane sites PID", "doctor",
+    "doctor PID --json", "advise PID", "advise PID --json", "get PID", "get PID memory_price", "get PID --json",
+    "set PID memory_price=30", "trim PID", "trim PID --json", "topology", "topology --json", "prof top PID",
+    "prof dump PID --format collapsed", "leaks PID", "report PID --for 1s -o -", "options", "options --markdown", "metrics",
+    "manual", "completion bash", "fleet rules", "fleet dashboard", "simulate --family sine --seconds 20")
+
+
 def full_disk():
     with running([sys.executable, "-c", SERVICE], ready=b"ready", POOLMALLOC_WORKER="always") as service:
         wait_for_page(service.pid)
-        for command in (["stats"], ["status"], ["ps"], ["top", "--once"]):
+        output("prof", "start", service.pid, "--rate", "64k")
+        for command in COMMANDS_THAT_PRINT:
+            words = [str(service.pid) if word == "PID" else word for word in command.split()]
+            plain = tool(*words)
+            if b"without hwloc" in plain.stderr:
+                continue
+            expect(plain.returncode in (0, 3) and plain.stdout, harness.describe(plain))
             with open("/dev/full", "wb") as full:
-                done = subprocess.run([TOOL, *command, *([] if command == ["ps"] else [str(service.pid)])], stdout=full,
-                                      stderr=subprocess.PIPE, env=harness.environment(), timeout=60)
-            expect(done.returncode == 1 and b"cannot write the output" in done.stderr, harness.describe(
-                subprocess.CompletedProcess(done.args, done.returncode, b"", done.stderr)))
+                done = subprocess.run([TOOL, *words], stdout=full, stderr=subprocess.PIPE, env=harness.environment(),
+                                      timeout=60)
+            expect(done.returncode == 1 and done.stderr.count(b"cannot write") == done.stderr.count(FULL_DISK) == 1,
+                   f"{command}: exit code {done.returncode}, {done.stderr}")
 
 
 def test():

@@ -1,4 +1,5 @@
-"""poolmalloc top in a terminal (tmux): what is on the screen, and what the keys do: top_test.py TOOL LIBRARY."""
+"""poolmalloc top in a terminal (tmux): what is on the screen, and what the keys do: top_test.py TOOL LIBRARY
+COMPILER."""
 
 import os
 import pathlib
@@ -14,6 +15,7 @@ import harness
 from harness import Skip, expect
 
 TOOL, LIBRARY = (os.path.realpath(path) for path in sys.argv[1:3])
+COMPILER = sys.argv[3:]
 
 SERVICE = """
 import time
@@ -22,6 +24,24 @@ while True:
     kept.append([str(i) * 10 for i in range(500)])
     if len(kept) > 300: kept = kept[150:]
     time.sleep(0.01)
+"""
+
+
+# Hoards in one function, and less in another.
+HOARDER = r"""
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+__attribute__((noinline)) char* planted_hoard() { return static_cast<char*>(std::memset(std::malloc(3000), 1, 3000)); }
+__attribute__((noinline)) char* small_change() { return static_cast<char*>(std::memset(std::malloc(3000), 1, 100)); }
+int main() {
+  static char* volatile held;
+  for (int i = 0;; ++i) {
+    if (i < 40000) held = planted_hoard();
+    if (i < 8000) held = small_change();
+    usleep(i < 40000 ? 200 : 10000);
+  }
+}
 """
 
 
@@ -79,6 +99,8 @@ def watch_one(folder, service):
         terminal.press("s")
         terminal.wait_for("^Size classes by rate")
         terminal.press("Tab")
+        terminal.wait_for("^Call sites by memory in use")
+        terminal.press("Tab")
         terminal.wait_for("^Magazines of the CPUs")
         terminal.press("Tab")
         terminal.wait_for("^Memory nodes")
@@ -115,6 +137,71 @@ def watch_one(folder, service):
         terminal.wait_for("^ended with 0$")
     finally:
         terminal.close()
+
+
+def compiled(folder):
+    source = pathlib.Path(folder) / "hoarder.cc"
+    source.write_text(HOARDER)
+    program = pathlib.Path(folder) / "hoarder"
+    subprocess.run([*COMPILER, "-O1", "-g", "-o", program, source], check=True)
+    return program
+
+
+def wait_for_page(pid):
+    deadline = time.monotonic() + 30
+    while harness.run([TOOL, "status", str(pid)], harness.environment()).returncode != 0:
+        expect(time.monotonic() < deadline, "no page")
+        time.sleep(0.1)
+
+
+def frame_of(pid):
+    done = harness.run([TOOL, "top", "--once", "--pane", "sites", str(pid)], harness.environment())
+    expect(done.returncode == 0, harness.describe(done))
+    return done.stdout.decode()
+
+
+def call_sites(folder):
+    """P has the process take a profile: the heaviest call site comes first, by name. Without a channel, P says why not."""
+    program = compiled(folder)
+    processes = [subprocess.Popen([program], env=harness.environment(LIBRARY, POOLMALLOC_WORKER="always", **more))
+                 for more in ({}, {"POOLMALLOC_CONTROL": "off"})]
+    pid, deaf = (process.pid for process in processes)
+    terminal = None
+    try:
+        wait_for_page(pid)
+        wait_for_page(deaf)
+        line = f"No heap profile is being taken. Start one: poolmalloc prof start {pid}"
+        expect(line in frame_of(pid), "a profile")
+        terminal = Terminal(folder, [TOOL, "top", "-d", "0.3", "--pane", "sites", str(pid)], 120, 35, LC_ALL="C.UTF-8",
+                            TERM="xterm-256color")
+        terminal.wait_for(f"^No heap profile is being taken. P starts one; or: poolmalloc prof start {pid}$")
+        terminal.press("P")
+        terminal.wait_for("^a heap profile has begun")
+        screen = terminal.wait_for(r"^ +[0-9.]+ MiB +[0-9.]+ [KM]iB +\d+ % +[0-9,]+ +3,072  planted_hoard\(?\)? <- main")
+        expect("Call sites by memory in use, one sample in 512.0 KiB" in screen, screen)
+        frame = frame_of(pid)
+        deadline = time.monotonic() + 30
+        while "small_change" not in frame:
+            expect(time.monotonic() < deadline, frame)
+            time.sleep(0.5)
+            frame = frame_of(pid)
+        expect(frame.index("planted_hoard") < frame.index("small_change"), frame)
+        terminal.press("P")
+        terminal.wait_for("^the heap profile has ended")
+        terminal.wait_for("^No heap profile is being taken")
+        terminal.press("q")
+        terminal.wait_for("^ended with 0$")
+        terminal.close()
+        terminal = Terminal(folder, [TOOL, "top", "-d", "0.3", str(deaf)], 120, 35, TERM="xterm")
+        terminal.wait_for("^Size classes")
+        terminal.press("P")
+        terminal.wait_for("POOLMALLOC_CONTROL=off")
+    finally:
+        if terminal:
+            terminal.close()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def choose_from_list(folder):
@@ -161,15 +248,13 @@ def test():
     with tempfile.TemporaryDirectory() as folder:
         service = start()
         try:
-            deadline = time.monotonic() + 30
-            while harness.run([TOOL, "status", str(service.pid)], harness.environment()).returncode != 0:
-                expect(time.monotonic() < deadline, "no page")
-                time.sleep(0.1)
+            wait_for_page(service.pid)
             unknown_terminal(folder, service)
             watch_one(folder, service)
         finally:
             service.kill()
             service.wait()
+        call_sites(folder)
         choose_from_list(folder)
 
 

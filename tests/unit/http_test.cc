@@ -6,6 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -76,6 +79,11 @@ class Client {
       text.append(chunk, static_cast<size_t>(n));
     }
     return text;
+  }
+  bool has_ended() const {
+    char byte;
+    const ssize_t n = recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN);
   }
 
  private:
@@ -176,8 +184,9 @@ TEST_CASE("who dawdles keeps nobody waiting") {
   const Client client(server.port());
   REQUIRE(client.say("GET /now HTTP/1.1\r\n\r\n"));
   CHECK(client.hear("/now").rfind("HTTP/1.1 200 ", 0) == 0);
-  // More came than are kept: the first had to go.
-  CHECK(slow.front()->hear("never").empty());
+  // Who came last is answered after all were accepted. More came than the 128 that are kept, so the others are gone by
+  // now, long before the time for a request's head is over.
+  CHECK(std::count_if(slow.begin(), slow.end(), [](const auto& c) { return c->has_ended(); }) >= 201 - 128);
 }
 
 }  // namespace

@@ -1,5 +1,3 @@
-#include "profile/summary.h"
-
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -7,6 +5,7 @@
 
 #include "heap/heap.h"
 #include "profile/profile.h"
+#include "profile/summary.h"
 #include "tests/unit/layers.h"
 
 namespace {
