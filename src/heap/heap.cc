@@ -145,6 +145,7 @@ size_t checked_sampled_size(const void* p, const char* call, const void* caller)
 }
 
 void deallocate_large(void* p, const void* caller) {
+  if (PM_UNLIKELY(profile_exists.load(std::memory_order_relaxed))) prefetch_sampled(p);
   if (PM_UNLIKELY(maybe_sampled(p))) {
     if (sampled_at(p) == Sampled::slots) return deallocate_sampled(p, caller);
     profile_forget(p);

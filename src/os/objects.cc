@@ -58,6 +58,10 @@ bool find_object(uintptr_t address, ObjectRange& out) {
   return true;
 }
 
+uintptr_t program_entry() { return getauxval(AT_ENTRY); }
+// getauxval is the C library's and nobody replaces it.
+uintptr_t libc_address() { return address_of(reinterpret_cast<const void*>(&getauxval)); }
+
 bool describe_code(const ObjectRange& object, uintptr_t address, ObjectCode& out) {
   const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(object.start);
   if (object.end - object.start < sizeof header || !is_elf(header)) return false;

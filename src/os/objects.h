@@ -21,6 +21,10 @@ bool find_object(uintptr_t address, ObjectRange& out);
 // Whether the C library tells at all.
 bool can_find_objects();
 
+// Addresses of the program's code and of the C library's; 0 if not known.
+uintptr_t program_entry();
+uintptr_t libc_address();
+
 inline constexpr size_t kMostBuildId = 32;
 
 // What a profile must know of an object to find its symbols later.

@@ -59,8 +59,8 @@ Site& site_to_change(ProfileState& state, uint32_t index) {
   Site& site = state.sites[index];
   if (site.generation != state.generation) {
     site.generation = state.generation;
-    site.allocated = site.bytes = site.live = site.live_weight = site.temporary = 0;
-    site.live_at_peak = 0;
+    site.allocated = site.bytes = site.live_weight = site.temporary = 0;
+    site.live = site.live_at_peak = 0;
     site.peak_epoch = state.peak_epoch;
   }
   if (!state.at_peak && site.peak_epoch != state.peak_epoch) {
@@ -233,6 +233,7 @@ long profile_start(uint64_t period) {
   ProfileState& state = profile_state;
   if (!profile_exists.load(std::memory_order_relaxed)) {
     if (!reserve_tables(state)) return -ENOMEM;
+    note_lasting_objects();
     profile_exists.store(true, std::memory_order_release);
   }
   {
@@ -257,6 +258,14 @@ long profile_stop() {
   return 0;
 }
 
+void prefetch_sampled(const void* p) {
+  const GranuleIndex g = region.granule_of(p);
+  __builtin_prefetch(&region.block(g));
+  __builtin_prefetch(&region.extent(g));
+  profile_state.slots.prefetch(p);
+  profile_state.samples.prefetch(address_of(p));
+}
+
 Sampled sampled_at(const void* p) {
   const GranuleIndex g = region.granule_of(p);
   if (region.block(g).owner.load(std::memory_order_acquire) == 0) return Sampled::no;
@@ -271,6 +280,9 @@ void* profile_allocate(size_t size, ClassId id) {
     drop_samples();
     return nullptr;
   }
+  // While the stack is walked, what is needed next comes near.
+  profile_state.slots.prefetch(id);
+  profile_state.samples.prefetch();
   const uint32_t site = find_site(id);
   if (site == kNoSite) return nullptr;
   void* p = nullptr;

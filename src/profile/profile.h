@@ -41,6 +41,8 @@ extern PM_SHARED std::atomic<bool> profile_exists;  // a profile was started in 
 // What the record of the granule at p says, for p in the region and no object of a size class. Memory that is not ours
 // has no records.
 PM_COLD Sampled sampled_at(const void* p);
+// Brings near what is known of p, if anything is: of an object that was sampled long ago it lies in many places.
+PM_COLD void prefetch_sampled(const void* p);
 inline bool maybe_sampled(const void* p) {
   return PM_UNLIKELY(profile_exists.load(std::memory_order_relaxed)) && sampled_at(p) != Sampled::no;
 }

@@ -50,14 +50,15 @@ uint64_t content_of(uintptr_t record) {
 
 }  // namespace
 
-bool find_cached(const os::ObjectRange& object, uintptr_t pc, PlainRules& out) {
+bool find_cached(const os::ObjectRange& object, bool lasting, uintptr_t pc, PlainRules& out) {
   const Entry& entry = entry_of(pc);
   const uint64_t record = entry.record.load(std::memory_order_relaxed);
   const uint64_t content = entry.content.load(std::memory_order_relaxed);
   const uint64_t packed = entry.rules.load(std::memory_order_relaxed);
   if ((entry.key.load(std::memory_order_relaxed) ^ record ^ content ^ packed) != pc) return false;
   // Tables of frames stand in their object, behind the header that finds them or before it.
-  if (record < object.start || record + kLooked > object.end || content_of(record) != content) return false;
+  const bool inside = record >= object.start && record + kLooked <= object.end;
+  if (!lasting && (!inside || content_of(record) != content)) return false;
   out.ends = (packed & kEnds) != 0;
   out.by_frame_register = (packed & 1U) != 0;
   out.frame_saved = (packed & 2U) != 0;

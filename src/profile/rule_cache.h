@@ -22,8 +22,9 @@ struct PlainRules {
   int32_t return_offset;  // the return address lies at CFA + return_offset
 };
 
-// The rules at `pc`, whose object's these are, if they are in the table.
-bool find_cached(const os::ObjectRange& object, uintptr_t pc, PlainRules& out);
+// The rules at `pc`, whose object's these are, if they are in the table. Of an object that is `lasting`, no other can
+// have been in its place.
+bool find_cached(const os::ObjectRange& object, bool lasting, uintptr_t pc, PlainRules& out);
 // Keeps them, if they are plain.
 void cache_rules(uintptr_t pc, const FrameRules& rules);
 

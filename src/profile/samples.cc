@@ -6,6 +6,7 @@ bool SampleTable::reserve(size_t samples) {
   most_ = samples;
   const size_t buckets = std::bit_ceil(samples);
   shift_ = 64 - log2_floor(buckets);
+  mask_ = buckets - 1;
   return samples_.reserve(samples) && buckets_.reserve(buckets) && samples_.commit(0, samples) &&
          buckets_.commit(0, buckets);
 }

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 
+#include "page/granule.h"
 #include "page/table.h"
+#include "slab/size_class.h"
 
 namespace pm {
 
@@ -30,6 +32,10 @@ class SampleTable {
   uint32_t used() const { return used_; }
   const LiveSample& operator[](uint32_t i) const { return samples_[i]; }
 
+  // Hints: of the record that the next sample gets, and of what is known of an address.
+  void prefetch() const { __builtin_prefetch(&samples_[unused_ != 0 ? unused_ - 1 : 0]); }
+  void prefetch(uintptr_t address) const { __builtin_prefetch(&bucket_of(address)); }
+
   template <typename Use>
   void each(Use use) const {
     for (uint32_t i = 0; i < used_; ++i) {
@@ -42,12 +48,19 @@ class SampleTable {
   }
 
  private:
-  uint32_t& bucket_of(uintptr_t address) const { return buckets_[(address / 16 * 0x9e3779b97f4a7c15U) >> shift_]; }
+  // Granules are scattered, and what lies in one stays together: sampled objects of a class lie side by side, and those
+  // that come and go in the same few places, which should be in the same few cache lines here.
+  uint32_t& bucket_of(uintptr_t address) const {
+    const uint64_t granule = ((address >> kGranuleShift) * 0x9e3779b97f4a7c15U) >> shift_;
+    const uint64_t inside = (address % kGranuleBytes) / kSizeStep;
+    return buckets_[(granule + inside) & mask_];
+  }
 
   Table<LiveSample> samples_;
   Table<uint32_t> buckets_;
   size_t most_ = 0;
   unsigned shift_ = 0;
+  size_t mask_ = 0;
   uint32_t used_ = 0;
   uint32_t unused_ = 0;
   uint64_t count_ = 0;

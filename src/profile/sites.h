@@ -17,21 +17,23 @@ namespace pm {
 
 inline constexpr uint32_t kNoSite = UINT32_MAX;
 
-struct Site {
+// A cache line: every sample and its free touch one that is likely to be far away.
+struct alignas(kCacheLine) Site {
   uint64_t hash;
   uint32_t stack;  // index of its first address
   uint16_t depth;
   uint16_t key;  // of the object size, see size_key
   // Guarded by the profile's lock.
-  uint32_t generation;  // of the profile that the counts are of
+  uint32_t generation;    // of the profile that the counts are of
+  uint32_t peak_epoch;    // of `live_at_peak`; see profile.cc
+  uint32_t live_at_peak;  // no more samples live than their table holds
+  uint32_t live;
+  uint64_t live_weight;  // the bytes that those stand for
   uint64_t allocated;
   uint64_t bytes;  // of those
-  uint64_t live;
-  uint64_t live_weight;  // the bytes that those stand for
   uint64_t temporary;
-  uint64_t live_at_peak;  // as of `peak_epoch`; see profile.cc
-  uint64_t peak_epoch;
 };
+static_assert(sizeof(Site) == kCacheLine);
 
 // Sizes that share a site: those of one class, or within a quarter of a doubling of each other.
 uint16_t size_key(uint64_t bytes);

@@ -54,7 +54,7 @@ bool SampledSlots::add(Extent extent, ClassId id) {
   r.id = id;
   for (unsigned w = 0; w < kMaxSlots / 64; ++w) {
     const uint32_t left = r.slots > w * 64 ? r.slots - w * 64U : 0;
-    r.free[w].store(low_bits(left < 64 ? left : 64), kRelaxed);
+    r.words[w].free.store(low_bits(left < 64 ? left : 64), kRelaxed);
   }
   for (uint32_t g = extent.first; g < extent.first + extent.granules; ++g) {
     run_of_[g].store(run + 1, kRelaxed);
@@ -74,11 +74,11 @@ void* SampledSlots::take(ClassId id) {
   if (partial_[id] == 0) return nullptr;
   const uint32_t run = partial_[id] - 1;
   Run& r = runs_[run];
-  while (r.free[r.hint].load(kRelaxed) == 0) ++r.hint;
-  const uint64_t bits = r.free[r.hint].load(kRelaxed);
+  while (r.words[r.hint].free.load(kRelaxed) == 0) ++r.hint;
+  const uint64_t bits = r.words[r.hint].free.load(kRelaxed);
   const auto slot = static_cast<uint32_t>(r.hint * 64 + std::countr_zero(bits));
   PM_ASSERT(slot < r.slots);
-  r.free[r.hint].store(bits & (bits - 1), kRelaxed);
+  r.words[r.hint].free.store(bits & (bits - 1), kRelaxed);
   if (++r.used == r.slots) unlink(run);
   return address({run, slot, id, true, false, nullptr});
 }
@@ -90,7 +90,7 @@ SampledSlots::Place SampledSlots::find(const void* p) const {
   const auto slot = static_cast<uint32_t>((address_of(p) - address_of(start)) / r.size);
   if (slot >= r.slots) return {run, slot, r.id, false, true, nullptr};
   char* const object = start + size_t{slot} * r.size;
-  const uint64_t gone = r.free[slot / 64].load(kRelaxed) | r.put_off[slot / 64].load(kRelaxed);
+  const uint64_t gone = r.words[slot / 64].free.load(kRelaxed) | r.words[slot / 64].put_off.load(kRelaxed);
   return {run, slot, r.id, object == p, (gone & bit_of(slot)) != 0, object};
 }
 
@@ -111,9 +111,9 @@ SampledSlots::Extent SampledSlots::close(uint32_t run) {
 
 bool SampledSlots::give(const Place& place, Keep keep, Extent& out) {
   Run& r = runs_[place.run];
-  const uint64_t bits = r.free[place.slot / 64].load(kRelaxed);
+  const uint64_t bits = r.words[place.slot / 64].free.load(kRelaxed);
   PM_CHECK((bits & bit_of(place.slot)) == 0);
-  r.free[place.slot / 64].store(bits | bit_of(place.slot), kRelaxed);
+  r.words[place.slot / 64].free.store(bits | bit_of(place.slot), kRelaxed);
   if (place.slot / 64 < r.hint) r.hint = static_cast<uint16_t>(place.slot / 64);
   if (r.used-- == r.slots) link(place.run);
   if (r.used != 0) return false;
@@ -124,7 +124,7 @@ bool SampledSlots::give(const Place& place, Keep keep, Extent& out) {
 }
 
 bool SampledSlots::put_off(const Place& place) {
-  const uint64_t before = runs_[place.run].put_off[place.slot / 64].fetch_or(bit_of(place.slot), kRelaxed);
+  const uint64_t before = runs_[place.run].words[place.slot / 64].put_off.fetch_or(bit_of(place.slot), kRelaxed);
   // Release pairs with the acquire of whoever looks.
   has_put_off_.store(true, std::memory_order_release);
   return (before & bit_of(place.slot)) == 0;
@@ -161,7 +161,7 @@ void SampledSlots::audit() const {
     const Run& r = runs_[run];
     if (r.slots == 0) continue;
     uint32_t free_slots = 0;
-    for (const std::atomic<uint64_t>& word : r.free) free_slots += count_bits(word.load(kRelaxed));
+    for (const Word& word : r.words) free_slots += count_bits(word.free.load(kRelaxed));
     PM_CHECK(free_slots + r.used == r.slots);
     for (uint32_t g = r.first; g < r.first + r.granules; ++g) {
       PM_CHECK(class_at(region.address(g)) == kNoClass && run_of_[g].load(kRelaxed) == run + 1);

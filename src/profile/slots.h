@@ -19,18 +19,23 @@ namespace pm {
 
 class SampledSlots {
  public:
-  struct Run {
+  // Of 64 slots.
+  struct Word {
+    std::atomic<uint64_t> free;     // bit: the slot is free
+    std::atomic<uint64_t> put_off;  // bit: to be freed by whoever gets the lock
+  };
+  // A cache line holds what is read of a run whose first slots are in use.
+  struct alignas(kCacheLine) Run {
     uint32_t next;  // in the list of its class with a free slot, or of unused records: index plus one
     uint32_t previous;
     GranuleIndex first;
     uint32_t size;
     uint16_t slots;
     uint16_t used;
-    uint16_t hint;  // no word of `free` before this one has a bit set
+    uint16_t hint;  // no word before this one has a bit of `free` set
     ClassId id;
     uint8_t granules;
-    std::atomic<uint64_t> free[kMaxSlots / 64];     // bit: the slot is free
-    std::atomic<uint64_t> put_off[kMaxSlots / 64];  // bit: to be freed by whoever gets the lock
+    Word words[kMaxSlots / 64];
   };
   struct Place {
     uint32_t run;
@@ -57,6 +62,12 @@ class SampledSlots {
   bool add(Extent extent, ClassId id);
   // A slot of the class, or nullptr if no run has one.
   void* take(ClassId id);
+  // Hints, of what take(id) and find(p) read.
+  void prefetch(ClassId id) const {
+    const uint32_t run = partial_[id];
+    if (run != 0) __builtin_prefetch(&runs_[run - 1]);
+  }
+  void prefetch(const void* p) const { __builtin_prefetch(&run_of_[region.granule_of(p)]); }
   // `p` lies in a granule of a run.
   Place find(const void* p) const;
   // Takes a slot back. True if its run is to go back to the page layer: `out`.
@@ -70,7 +81,7 @@ class SampledSlots {
     for (uint32_t r = 0; r < used_runs_; ++r) {
       Run& run = runs_[r];
       for (unsigned w = 0; w * 64 < run.slots; ++w) {
-        uint64_t bits = run.put_off[w].exchange(0, std::memory_order_acquire);
+        uint64_t bits = run.words[w].put_off.exchange(0, std::memory_order_acquire);
         for (; bits != 0; bits &= bits - 1) {
           use(Place{r, w * 64 + static_cast<uint32_t>(std::countr_zero(bits)), run.id, true, true, nullptr});
         }

@@ -38,6 +38,18 @@ class StackReader {
   uintptr_t tried_ = 1;  // the page that was found to be there last
 };
 
+// This library's first.
+os::ObjectRange lasting[3];
+
+bool find_lasting(uintptr_t address, os::ObjectRange& out) {
+  for (const os::ObjectRange& object : lasting) {
+    if (address < object.start || address >= object.end) continue;
+    out = object;
+    return true;
+  }
+  return false;
+}
+
 class Walk {
  public:
   Walk(uintptr_t pc, uintptr_t stack, uintptr_t frame, bool exact) : at_{pc, stack, frame}, exact_(exact) {}
@@ -49,11 +61,12 @@ class Walk {
     // A return address may be the first of what follows the function that ends in the call.
     const uintptr_t inside = exact_ ? at_.pc : at_.pc - 1;
     if (inside < object_.start || inside >= object_.end) {
-      if (!os::find_object(inside, object_)) object_ = {0, 0, nullptr, nullptr};
+      is_lasting_ = find_lasting(inside, object_);
+      if (!is_lasting_ && !os::find_object(inside, object_)) object_ = {0, 0, nullptr, nullptr};
     }
     if (object_.frame_table == nullptr) return by_frame_pointer();
     PlainRules plain;
-    if (PM_LIKELY(find_cached(object_, inside, plain))) return follow(plain);
+    if (PM_LIKELY(find_cached(object_, is_lasting_, inside, plain))) return follow(plain);
     FrameRules rules;
     if (!find_frame_rules(object_.frame_table, inside, rules)) return by_frame_pointer();
     cache_rules(inside, rules);
@@ -138,9 +151,17 @@ class Walk {
   bool exact_;
   StackReader reader_;
   os::ObjectRange object_ = {0, 0, nullptr, nullptr};
+  bool is_lasting_ = false;
 };
 
 }  // namespace
+
+void note_lasting_objects() {
+  const uintptr_t inside[] = {os::frame_here().pc, os::program_entry(), os::libc_address()};
+  for (unsigned i = 0; i < 3; ++i) {
+    if (!os::find_object(inside[i], lasting[i])) lasting[i] = {0, 0, nullptr, nullptr};
+  }
+}
 
 unsigned walk_stack(uintptr_t pc, uintptr_t stack, uintptr_t frame, bool exact, uintptr_t* out, unsigned most) {
   Walk walk(pc, stack, frame, exact);
@@ -151,9 +172,9 @@ unsigned walk_stack(uintptr_t pc, uintptr_t stack, uintptr_t frame, bool exact, 
 
 __attribute__((noinline)) unsigned capture_stack(uintptr_t (&out)[kMaxStack]) {
   const os::FrameStart here = os::frame_here();
-  os::ObjectRange own = {0, 0, nullptr, nullptr};
+  os::ObjectRange own = lasting[0];
   // The program's name is empty: this library is a part of it.
-  if (!os::find_object(here.pc, own) || own.name[0] == 0) own = {0, 0, nullptr, nullptr};
+  if ((own.name == nullptr && !os::find_object(here.pc, own)) || own.name[0] == 0) own = {0, 0, nullptr, nullptr};
   Walk walk(here.pc, here.stack, here.frame, true);
   unsigned n = 0;
   while (n < kMaxStack && walk.up()) {

@@ -13,6 +13,10 @@ namespace pm {
 
 inline constexpr unsigned kMaxStack = 64;
 
+// Notes the objects that no call can unload: this library, the program and the C library. What is remembered of their
+// code needs no second look. Before the first capture_stack that should profit, and not beside any.
+void note_lasting_objects();
+
 // Up to kMaxStack addresses; returns how many. Frames of this library at the inner end are left out, but where it is
 // linked into the program itself.
 unsigned capture_stack(uintptr_t (&out)[kMaxStack]);

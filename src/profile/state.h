@@ -36,7 +36,7 @@ struct ProfileState {
   // peak.
   uint64_t live_weight = 0;
   uint64_t peak_weight = 0;
-  uint64_t peak_epoch = 0;
+  uint32_t peak_epoch = 0;
   bool at_peak = true;
 
   std::atomic<bool> dumping{false};  // who finds it set goes without

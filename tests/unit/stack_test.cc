@@ -251,4 +251,33 @@ TEST_CASE("expressions compute what the standard says, and refuse what they cann
   CHECK(!value_of({0x1a}, out));        // one operand for two
 }
 
+__attribute__((noinline)) unsigned capture_here(uintptr_t (&out)[kMaxStack]) {
+  const unsigned depth = capture_stack(out);
+  asm volatile("");
+  return depth;
+}
+
+// Apart, so that the call below stays one.
+[[gnu::noinline]] void note_when(bool yes) {
+  if (yes) note_lasting_objects();
+}
+
+TEST_CASE("objects that cannot go are read without a second look, and the same") {
+  uintptr_t stacks[4][kMaxStack] = {};
+  unsigned depths[4];
+#pragma GCC unroll 1
+  for (unsigned i = 0; i < 4; ++i) {
+    note_when(i == 2);
+    depths[i] = capture_here(stacks[i]);
+  }
+  REQUIRE(depths[0] >= 3);
+  const auto function = reinterpret_cast<uintptr_t>(&capture_here);
+  CHECK(std::any_of(stacks[0], stacks[0] + depths[0], [&](uintptr_t pc) { return pc - function < 256; }));
+  for (unsigned i = 1; i < 4; ++i) {
+    REQUIRE(depths[i] == depths[0]);
+    CAPTURE(i);
+    CHECK(std::equal(stacks[i], stacks[i] + depths[0], stacks[0]));
+  }
+}
+
 }  // namespace
