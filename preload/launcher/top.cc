@@ -232,7 +232,11 @@ class Viewer {
  private:
   void look() {
     if (watched_ == nullptr) {
+      const pid_t chosen = chosen_ < targets_.size() ? targets_[chosen_].pid : 0;
       targets_ = find_targets();
+      const auto place =
+          std::find_if(targets_.begin(), targets_.end(), [&](const Target& t) { return t.pid >= chosen; });
+      chosen_ = static_cast<size_t>(place - targets_.begin());
       return;
     }
     if (view_.paused) return;

@@ -44,8 +44,13 @@ class Process:
 
 def examine(pid):
     done = tool("doctor", pid, "--json")
-    expect(done.returncode in (0, 3), harness.describe(done))
-    return json.loads(done.stdout)
+    report = json.loads(done.stdout)
+    findings = report["machine"] + report["process"]["findings"]
+    problem = any(finding["severity"] == "problem" for finding in findings)
+    expect(done.returncode == (3 if problem else 0), harness.describe(done))
+    for finding in findings:
+        expect(finding["remedy"] or finding["severity"] in ("fine", "note", "ok"), f"no remedy: {finding}")
+    return report
 
 
 def about(report, word):
@@ -86,6 +91,20 @@ def findings():
         expect(about(report, "limit") and about(report, "mappings"), str(report))
 
 
+def problem():
+    """A double free, which the process survives."""
+    code = ("import ctypes\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n"
+            "p = ctypes.c_void_p(libc.malloc(ctypes.c_size_t(64)))\nlibc.free(p)\nlibc.free(p)")
+    with Process(code, POOLMALLOC_MISUSE="continue") as pid:
+        deadline = time.monotonic() + 30
+        while not about(examine(pid), "misuse"):
+            expect(time.monotonic() < deadline, "the double free is not found")
+            time.sleep(0.3)
+        finding = about(examine(pid), "misuse")[0]
+        expect(finding["severity"] == "problem" and finding["remedy"], str(finding))
+        expect(tool("doctor", pid).returncode == 3, "a problem, but the exit code does not say so")
+
+
 def bad_requests():
     done = tool("doctor", os.getpid())
     expect(done.returncode == 1 and done.stdout == b"" and done.stderr.count(b"\n") == 1, harness.describe(done))
@@ -101,6 +120,7 @@ def test():
     machine()
     shares()
     findings()
+    problem()
     bad_requests()
 
 

@@ -155,7 +155,8 @@ def page_test():
 
 def record_test():
     """A recording is a report later on; both say the same."""
-    with tempfile.TemporaryDirectory() as folder, python_on(LIBRARY, GROWING, POOLMALLOC_LIMIT_SOFT="160m") as process:
+    with tempfile.TemporaryDirectory() as folder, python_on(LIBRARY, GROWING, POOLMALLOC_LIMIT_SOFT="160m",
+                                                                 POOLMALLOC_MAGAZINE="locked") as process:
         where = pathlib.Path(folder)
         wait_for("statistics", lambda: tool("stats", process.pid).returncode == 0)
         succeed("record", process.pid, "--for", "4s", "--every", "100ms", "-o", where / "run.jsonl")
@@ -166,6 +167,19 @@ def record_test():
         data = json.loads(succeed("report", "--from", where / "run.jsonl", "--json").stdout)
         live = data["timeline"]["live_bytes"]
         expect(len(live) == lines[-1]["samples"] and 0 < live[0] < live[-1] <= after["live_bytes"], f"{live}, then {after['live_bytes']}")
+        times = data["timeline"]["time_ms"]
+        expect(len(times) == len(live) and times == sorted(set(times)), f"{times}")
+        events = data["events"]
+        expect(any(event["kind"] == "worker" for event in events) and
+               [event["time_ms"] for event in events] == sorted(event["time_ms"] for event in events), f"{events}")
+        shown = {row["size"]: row for row in data["classes_over_time"]["classes"]}
+        for row in data["statistics"]["classes"]:
+            if row["slot_capacity"] == 0:
+                continue
+            last = shown[row["size"]]["occupied_permille"][-1]
+            expect(last == row["live_objects"] * 1000 // row["slot_capacity"], f"{last} of {row}")
+        # Magazines behind a lock are a finding, and cost points.
+        expect(data["health"]["points"] < 100 and data["health"]["deductions"], f"{data['health']}")
         expect(data["timeline"]["limit_bytes"][-1] == 160 << 20, f"{data['timeline']['limit_bytes']}")
         expect(data["process"]["options"] == {"limit_soft": "160m", "worker": "always"} or
                data["process"]["options"]["limit_soft"], f"{data['process']}")

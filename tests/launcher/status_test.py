@@ -105,7 +105,15 @@ def load(folder, requests=20000):
     expect(done.returncode == 0, harness.describe(done))
 
 
+def is_about(text, size):
+    """Whether "12.3 MiB" says the size."""
+    number, unit = text.split()
+    scale = 1024 ** ("B", "KiB", "MiB", "GiB").index(unit)
+    return abs(float(number) * scale - size) <= scale * 0.06
+
+
 def server_under_load():
+    begun = time.time()
     with tempfile.TemporaryDirectory() as folder, running(redis(folder), POOLMALLOC_WORKER="always",
                                                           POOLMALLOC_DEPOT_BYTES="8m") as server:
         pid = server.pid
@@ -133,9 +141,18 @@ def server_under_load():
         shown = eventually("RSS that agrees", lambda: (value := json.loads(output("status", pid, "--json"))["resident_bytes"])
                            and abs(value - resident) < resident / 10 and value)
         expect(shown, "RSS")
-        # A process that is stopped can be looked at.
+        # A process that is stopped can be looked at, and then everything tells of the same moment.
         server.send_signal(signal.SIGSTOP)
-        output("status", pid)
+        text = output("status", pid)
+        status = json.loads(output("status", pid, "--json"))
+        report = json.loads(output("stats", pid, "--format", "json"))
+        for name in ("live_bytes", "dirty_bytes", "clean_bytes", "committed_bytes", "resident_bytes"):
+            expect(status[name] == report[name], f"{name}: {status[name]} and {report[name]}")
+        expect(report["clean_bytes"] != report["dirty_bytes"], "saved and not saved cannot be told apart")
+        for row, size in (("saved", report["clean_bytes"]), ("live", report["live_bytes"])):
+            expect(is_about(re.search(rf"^  {row} +([0-9.]+ \w+) ", text, re.M)[1], size), f"{row} is not {size} in\n{text}")
+        expect(abs(status["started"] - begun) <= 3, f"started {status['started']}, not {begun}")
+        expect(abs(status["running_seconds"] - (time.time() - begun)) <= 3, status)
         server.send_signal(signal.SIGCONT)
         frame = output("top", "--once", pid, COLUMNS=120)
         for line in (rf"^poolmalloc top  redis-server \(pid {pid}\)  up ", "^pressure +calm", r"^mappings +\d+ of \d",
@@ -165,6 +182,7 @@ def service_by_default():
                    > first["allocations"] + 1000)
         eventually("its program", lambda: pathlib.Path(f"/proc/{small.pid}/comm").read_text() == "sleep\n")
         processes = {p["pid"]: p for p in json.loads(output("ps", "--json"))}
+        expect(list(processes) == sorted(processes), f"not by pid: {list(processes)}")
         expect(processes[pid]["state"] == "published" and processes[pid]["live_bytes"] > 1_000_000, processes[pid])
         expect(processes[small.pid]["state"] == "unpublished", processes[small.pid])
         done = tool("ps")
