@@ -94,6 +94,10 @@ def watch_one(folder, service):
                      "^cached ", "^slabs ", "^huge pages ", "^forecast ", "^rates +malloc .*/s", "^Size classes by live memory",
                      r"^ +size +objects +live", "q quit  p pause"):
             expect(re.search(line, screen, re.M), f"no {line!r} on\n{screen}")
+        units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+        live = [float(number) * units[unit] for number, unit in
+                re.findall(r"^ +[\d,]+ +[\d,]+ +([\d.]+) (B|KiB|MiB) ", screen, re.M)]
+        expect(len(live) > 3 and live == sorted(live, reverse=True) and live[0] > live[-1], screen)
         # Curves of blocks, once there is more than one look.
         terminal.wait_for("^live .*[▁▂▃▄▅▆▇█]{3}")
         terminal.press("s")
