@@ -280,9 +280,6 @@ void* profile_allocate(size_t size, ClassId id) {
     drop_samples();
     return nullptr;
   }
-  // While the stack is walked, what is needed next comes near.
-  profile_state.slots.prefetch(id);
-  profile_state.samples.prefetch();
   const uint32_t site = find_site(id);
   if (site == kNoSite) return nullptr;
   void* p = nullptr;

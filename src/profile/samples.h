@@ -32,8 +32,7 @@ class SampleTable {
   uint32_t used() const { return used_; }
   const LiveSample& operator[](uint32_t i) const { return samples_[i]; }
 
-  // Hints: of the record that the next sample gets, and of what is known of an address.
-  void prefetch() const { __builtin_prefetch(&samples_[unused_ != 0 ? unused_ - 1 : 0]); }
+  // A hint: what is known of the address will be asked for.
   void prefetch(uintptr_t address) const { __builtin_prefetch(&bucket_of(address)); }
 
   template <typename Use>

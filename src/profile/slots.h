@@ -62,11 +62,7 @@ class SampledSlots {
   bool add(Extent extent, ClassId id);
   // A slot of the class, or nullptr if no run has one.
   void* take(ClassId id);
-  // Hints, of what take(id) and find(p) read.
-  void prefetch(ClassId id) const {
-    const uint32_t run = partial_[id];
-    if (run != 0) __builtin_prefetch(&runs_[run - 1]);
-  }
+  // A hint: find(p) follows.
   void prefetch(const void* p) const { __builtin_prefetch(&run_of_[region.granule_of(p)]); }
   // `p` lies in a granule of a run.
   Place find(const void* p) const;

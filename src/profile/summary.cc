@@ -19,22 +19,27 @@ struct HeavySite {
   uint64_t bytes, size, samples;
 };
 
-template <typename Use>
-void under_lock(uint32_t count, Use use) {
-  for (uint32_t first = 0; first < count; first += kSlice) {
+// Calls use(i) for every i below count(), which may grow meanwhile.
+template <typename Count, typename Use>
+void under_lock(Count count, Use use) {
+  uint32_t end = 1;
+  for (uint32_t first = 0; first < end; first += kSlice) {
     const LockGuard guard(profile_state.lock);
-    for (uint32_t i = first; i < count && i < first + kSlice; ++i) use(i);
+    end = count();
+    for (uint32_t i = first; i < end && i < first + kSlice; ++i) use(i);
   }
 }
 
 void find_sites(ProfileSummary& out) {
   const ProfileState& state = profile_state;
   Largest<HeavySite, kMaxSiteRows> found;
-  under_lock(state.sites.count(), [&](uint32_t i) {
-    const Site& site = state.sites[i];
-    if (site.generation != state.generation || site.live == 0) return;
-    found.offer({i, site.live_weight, object_size(site.key, site.bytes, site.allocated), site.live}, site.live_weight);
-  });
+  under_lock([&] { return state.sites.count(); },
+             [&](uint32_t i) {
+               const Site& site = state.sites[i];
+               if (site.generation != state.generation || site.live == 0) return;
+               found.offer({i, site.live_weight, object_size(site.key, site.bytes, site.allocated), site.live},
+                           site.live_weight);
+             });
   for (; out.site_rows < found.count(); ++out.site_rows) {
     const HeavySite& heavy = found[out.site_rows];
     const Site& site = state.sites[heavy.index];  // its stack stays as it is
@@ -49,12 +54,13 @@ void find_sites(ProfileSummary& out) {
 void find_requests(ProfileSummary& out, uint64_t period) {
   const ProfileState& state = profile_state;
   memset(in_use, 0, sizeof in_use);
-  under_lock(state.samples.used(), [&](uint32_t i) {
-    const LiveSample& sample = state.samples[i];
-    if (sample.address == 0 || sample.generation != state.generation) return;
-    // Large objects have asked for no size, and are in step 0.
-    if (sample.requested <= kLargestRequest) ++in_use[(sample.requested + kSizeStep - 1) / kSizeStep];
-  });
+  under_lock([&] { return state.samples.used(); },
+             [&](uint32_t i) {
+               const LiveSample& sample = state.samples[i];
+               if (sample.address == 0 || sample.generation != state.generation) return;
+               // Large objects have asked for no size, and are in step 0.
+               if (sample.requested <= kLargestRequest) ++in_use[(sample.requested + kSizeStep - 1) / kSizeStep];
+             });
   Largest<RequestRow, kMaxRequestRows> found;
   for (uint32_t step = 1; step < kSteps; ++step) {
     const auto size = static_cast<uint32_t>(step * kSizeStep);
