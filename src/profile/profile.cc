@@ -224,7 +224,7 @@ void release_empty_runs() {
 
 uint64_t profile_now_ns() { return os::monotonic_ns(); }
 
-void profile_configure(uint64_t table_bytes) { table_limit = table_bytes; }
+PM_START void profile_configure(uint64_t table_bytes) { table_limit = table_bytes; }
 
 long profile_start(uint64_t period) {
   if (period == 0 || period > kMostPeriod) return -EINVAL;

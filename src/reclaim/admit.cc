@@ -122,7 +122,7 @@ namespace pm {
 
 using namespace worker;
 
-bool admit(size_t bytes, uint64_t before) {
+PM_START bool admit(size_t bytes, uint64_t before) {
   const bool handler = inside_lock();
   const uint64_t hard = hard_mark(bytes);
   const auto forbidden = [&] { return exposed_bytes() > hard && exposed_bytes() > before; };

@@ -60,7 +60,7 @@ void worker_stop() {
   os::join_thread(*thread, kSecond);
 }
 
-bool worker_was_started() {
+PM_START bool worker_was_started() {
   const State* const state = state_pointer.load(std::memory_order_acquire);
   return state != nullptr && get(state->starts) != 0;
 }

@@ -55,7 +55,7 @@ void start_worker(bool wanted) {
   }
 }
 
-void look_at_age() {
+PM_START void look_at_age() {
   const uint64_t now = os::coarse_ns();
   const uint64_t since = get(young_since_ns);
   if (since != 0 && now - since < settings.start_seconds * kSecond) return;

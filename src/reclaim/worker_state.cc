@@ -82,7 +82,7 @@ Engine& engine_of(State& state) {
   return *engine;
 }
 
-uint64_t first_start_mark() {
+PM_START uint64_t first_start_mark() {
   if (settings.mode == WorkerMode::always) return 0;
   const uint64_t large = get(start_bytes);
   if (settings.mode == WorkerMode::off || large == kNeverStart) return large;
@@ -91,12 +91,12 @@ uint64_t first_start_mark() {
   return first < large ? first : large;
 }
 
-void set_first_marks() {
+PM_START void set_first_marks() {
   set(start_mark, first_start_mark());
   set(age_mark, settings.mode == WorkerMode::automatic && settings.start_seconds != 0 ? kOldBytes : kNoMark);
 }
 
-uint64_t hard_mark(size_t bytes) {
+PM_START uint64_t hard_mark(size_t bytes) {
   const uint64_t hard = get(own_limits.hard);
   if (hard == 0) return kNoMark;
   const uint64_t kept = bytes <= kSmallRequest ? kSlabBytes : kReserveBytes;

@@ -77,7 +77,7 @@ PM_START void start_pressure(const Options& o) {
   worker_configure(worker);
 }
 
-bool admit_exposure(size_t bytes, uint64_t before) { return admit(bytes, before); }
+PM_START bool admit_exposure(size_t bytes, uint64_t before) { return admit(bytes, before); }
 
 void collect_pressure(Snapshot& out) {
   const WorkerStatistics worker = worker_statistics();

@@ -110,12 +110,12 @@ int result_of(long error) {
 
 }  // namespace
 
-void start_profile() {
+PM_START void start_profile() {
   if (options().profile == 0 || !start_heap()) return;
   if (profile_start(options().profile) != 0) complain("no memory for the heap profile's tables", "");
 }
 
-void write_profile_at_exit() {
+PM_START void write_profile_at_exit() {
   const Options& o = options();
   if (os::is_secure() || !profile_exists.load(std::memory_order_acquire)) return;
   if (o.profile_file[0] != 0) write_file(o.profile_file);

@@ -1,10 +1,12 @@
 """Where the library's parts lie, so that a small process touches few pages of them: preload/layout.ld.
 
-A pattern there that names no object file any more would go unnoticed otherwise.
+A pattern there that names no object file any more would go unnoticed otherwise, and so would a function that every
+process calls and that lies behind: small programs run with the pages behind taken away.
 
-Usage: layout.py LIBRARY
+Usage: layout.py LIBRARY GUARD
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +24,8 @@ FRONT = ("malloc", "free", "_Znwm", "pm6Region4growE", "pm13slab_allocateE", "pm
          "pm20load_topology_if_dueE", "pm8FileHeap2ofE")
 MOST_FRONT = 128 * 1024  # bytes: code and constants of a small process
 MOST_DATA = 16 * 1024  # bytes: initialised variables, which come from the file
+PAGE = 4096
+SMALL_PROGRAMS = (["true"], ["sort", "/proc/self/limits"], ["sh", "-c", "echo a; (echo b)"])
 
 
 def output(*command):
@@ -29,7 +33,7 @@ def output(*command):
 
 
 def main():
-    library = sys.argv[1]
+    library, guard = map(os.path.realpath, sys.argv[1:])
     mappings = re.findall(r"^\s*LOAD\s", output("readelf", "-lW", library), re.MULTILINE)
     harness.expect(len(mappings) == 2, f"{len(mappings)} mappings of the file: each costs every process its own")
     sections = {name: (int(address, 16), int(size, 16)) for name, address, size in re.findall(
@@ -50,6 +54,13 @@ def main():
             if ".cold" in name or ".part" in name:
                 continue
             harness.expect((address >= rare) == is_behind, f"{name} lies {'in front' if is_behind else 'behind'}")
+    first = -(-rare // PAGE) * PAGE
+    end = sum(sections[".rodata.rare"]) // PAGE * PAGE
+    for program in SMALL_PROGRAMS:
+        done = harness.run(program, harness.environment(f"{library} {guard}", GUARD=f"{library} {first:x} {end:x}"))
+        touched = re.search(rb"touched ([0-9a-f]+)", done.stderr)
+        at = touched and max((s for s in symbols if s[0] <= int(touched[1], 16)), default=(0, "?"))[1]
+        harness.expect(done.returncode == 0, f"{at} lies behind and is used\n{harness.describe(done)}")
 
 
 if __name__ == "__main__":
