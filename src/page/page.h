@@ -93,8 +93,8 @@ struct DirtyFigures {
 };
 DirtyFigures page_dirty();
 
-// What it costs to touch decommitted memory again, by doing so to one free, clean huge block and giving it back:
-// nanoseconds, or 0 if there is none. Whatever pages the kernel gives there.
+// What it costs to touch a decommitted huge block again, by doing so to the first pages of a free, clean one and giving
+// them back: nanoseconds, or 0 if there is none. Whatever pages the kernel gives there.
 uint64_t page_measure_refault();
 
 // Touches free clean huge blocks until `goal` bytes are resident, so that whoever takes them next need not fault.

@@ -31,21 +31,31 @@ Run take_clean_run(Shard& shard, uint32_t blocks) {
   return {0, 0};
 }
 
-// Touches the run and puts it back. With `keep` it stays resident. Returns the nanoseconds of CPU time that touching
-// took, or 0 if the system refused. (Not of the clock on the wall: on a busy machine that shows who else wants the CPU,
-// a hundredfold.)
-uint64_t touch_run(Shard& shard, const Run& run, bool keep) {
-  const os::PageRange range = {address_of(region.address(run.first)), size_t{run.granules} << kGranuleShift};
-  const uint64_t before = os::thread_cpu_ns();
-  const bool populated = os::memory().populate(range.start, range.bytes);
-  const uint64_t taken = os::thread_cpu_ns() - before;
-  const bool clean = !(keep && populated) && os::memory().decommit(&range, 1) == range.bytes;
+os::PageRange pages_of(const Run& run) {
+  return {address_of(region.address(run.first)), size_t{run.granules} << kGranuleShift};
+}
+
+void put_back(Shard& shard, const Run& run, bool clean) {
   const ShardGuard guard(shard);
   shard.busy -= run.granules;
   shard.busy_dirty -= run.granules;
   if (!clean) mark_dirty(run.first, run.granules);
   shard.extents.put_back(run.first, run.granules);
-  return populated ? taken + 1 : 0;
+}
+
+// So much of a block is touched to learn what a refault costs: enough to measure, and not so much that a small process
+// reaches its highest resident size by it.
+constexpr size_t kProbeBytes = 2 * kGranuleBytes;
+
+// Nanoseconds of CPU time for a block, told from its first pages; 0 if the system refused. (Not of the clock on the
+// wall: on a busy machine that shows who else wants the CPU, a hundredfold.)
+uint64_t probe(const os::PageRange& block) {
+  const uint64_t before = os::thread_cpu_ns();
+  if (!os::memory().populate(block.start, kProbeBytes)) return 0;
+  const uint64_t taken = os::thread_cpu_ns() - before;
+  // Where the kernel gives a huge page, its first pages bring all others.
+  const bool whole = os::memory().resident(block.start, block.bytes) == block.bytes;
+  return 1 + (whole ? taken : taken * (block.bytes / kProbeBytes));
 }
 
 }  // namespace
@@ -54,7 +64,11 @@ uint64_t page_measure_refault() {
   if (inside_lock()) return 0;
   for (Shard& shard : shards) {
     const Run run = take_clean_run(shard, 1);
-    if (run.granules != 0) return touch_run(shard, run, false);
+    if (run.granules == 0) continue;
+    const os::PageRange block = pages_of(run);
+    const uint64_t taken = probe(block);
+    put_back(shard, run, os::memory().decommit(&block, 1) == block.bytes);
+    return taken;
   }
   return 0;
 }
@@ -67,8 +81,11 @@ size_t page_prefault(size_t goal) {
       const size_t wanted = divide_up(goal - touched, kBlockBytes);
       const Run run = take_clean_run(shard, wanted < kMostBlocks ? static_cast<uint32_t>(wanted) : kMostBlocks);
       if (run.granules == 0) break;
-      if (touch_run(shard, run, true) == 0) return touched;
-      touched += size_t{run.granules} << kGranuleShift;
+      const os::PageRange pages = pages_of(run);
+      const bool populated = os::memory().populate(pages.start, pages.bytes);
+      put_back(shard, run, !populated && os::memory().decommit(&pages, 1) == pages.bytes);
+      if (!populated) return touched;
+      touched += pages.bytes;
     }
   }
   return touched;

@@ -63,7 +63,7 @@ class Executor {
   // The steps but notify, in order, until they are done or `go_on` says no. Returns the bytes given to the system.
   uint64_t carry_out(const Plan& plan, GoOn go_on, void* context);
 
-  // Touches one free huge block to learn what a refault costs. For calm moments with room to spare.
+  // Touches a part of one free huge block to learn what a refault costs. For calm moments with room to spare.
   void measure_refault();
   // How often sparse slabs had less to decommit than was asked for.
   uint64_t slabs_exhausted() const { return slabs_exhausted_; }

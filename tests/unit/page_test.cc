@@ -5,6 +5,7 @@
 
 #include "os/memory.h"
 #include "os/process.h"
+#include "os/thread.h"
 #include "page/decommit.h"
 #include "page/exposure.h"
 #include "page/shard.h"
@@ -509,6 +510,34 @@ TEST_CASE("memory is touched ahead of demand, and a refault is measured on free 
     char* const q = large(8 * kMiB);
     EXPECT(os::resident_bytes(address_of(q), 8 * kMiB) == 8 * kMiB);
     EXPECT(fence[0] == 0);
+  });
+}
+
+size_t most_populated = 0;
+
+TEST_CASE("measuring a refault touches few pages, unless the kernel gives a huge one") {
+  in_fresh_process([] {
+    start_pages(kGiB);
+    char* const p = large(32 * kMiB);
+    EXPECT(free_at(p) == FreeLarge::done && page_trim(SIZE_MAX) == 32 * kMiB);
+    static os::MemoryFunctions measured = os::memory();
+    measured.populate = [](uintptr_t, size_t bytes) {
+      if (bytes > most_populated) most_populated = bytes;
+      const uint64_t until = os::thread_cpu_ns() + 1'000'000;
+      while (os::thread_cpu_ns() < until) {
+      }
+      return true;
+    };
+    measured.resident = [](uintptr_t, size_t) { return size_t{0}; };
+    os::set_memory_functions(&measured);
+    const uint64_t small = page_measure_refault();
+    EXPECT(most_populated != 0 && most_populated <= kBlockBytes / 8);
+    EXPECT(small >= kBlockBytes / most_populated * 1'000'000);
+    measured.resident = [](uintptr_t, size_t bytes) { return bytes; };
+    const uint64_t huge = page_measure_refault();
+    EXPECT(huge >= 1'000'000 && huge < small);
+    os::set_memory_functions(nullptr);
+    EXPECT(statistics().dirty_bytes == 0 && exposed_bytes() == exposed_by_books());
   });
 }
 
