@@ -51,9 +51,9 @@ uint32_t new_batch() {
   return first;
 }
 
-// Small heaps keep little in the depot: a sixteenth of what is committed, and a floor that makes batches pay at all.
+// Small heaps keep little in the depot: a sixty-fourth of what is committed, and a floor that makes batches pay at all.
 uint64_t allowed_bytes() {
-  const uint64_t share = region.committed_bytes() / 16;
+  const uint64_t share = region.committed_bytes() / 64;
   const uint64_t wanted = share < 256 * kKiB ? 256 * kKiB : share;
   const uint64_t most = limit.load(std::memory_order_relaxed);
   return wanted < most ? wanted : most;

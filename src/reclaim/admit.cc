@@ -1,8 +1,10 @@
 // What an allocation does that meets a mark.
+#include "magazine/magazine.h"
 #include "metrics/events.h"
 #include "os/process.h"
 #include "page/exposure.h"
 #include "reclaim/worker_state.h"
+#include "slab/slab.h"
 
 namespace pm::worker {
 namespace {
@@ -115,6 +117,16 @@ void relieve(State& state, size_t bytes) {
   kick();
 }
 
+// The heap has grown a good deal: what lies in the depot goes back to its slabs, since a single spare object keeps a
+// slab from being released, and slabs that are empty serve other classes. One thread at a time; the others go on.
+PM_START void tidy(uint64_t mark) {
+  // Relaxed: who fails has nothing to do.
+  if (!tidy_mark.compare_exchange_strong(mark, kNoMark, std::memory_order_relaxed)) return;
+  reclaim_counters.drained_bytes.fetch_add(depot_drain(SIZE_MAX), std::memory_order_relaxed);
+  slab_trim();
+  set(tidy_mark, tidy_mark_of(exposed_bytes()));
+}
+
 }  // namespace
 }  // namespace pm::worker
 
@@ -144,6 +156,7 @@ PM_START bool admit(size_t bytes, uint64_t before) {
   const uint64_t exposed = exposed_bytes();
   if (exposed > get(start_mark)) start_worker();
   if (exposed > get(age_mark)) look_at_age();
+  if (const uint64_t mark = get(tidy_mark); exposed > mark) tidy(mark);
   State* const state = state_pointer.load(std::memory_order_acquire);
   if (state != nullptr && exposed > get(limit_mark)) {
     const Waiting waiting(*state, bytes);

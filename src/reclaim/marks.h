@@ -39,6 +39,15 @@ constexpr Marks marks_of(const MarkInput& in) {
   return {from + ours / 4, from + ours};
 }
 
+// The depot's spare batches and the slabs that became empty unnoticed are worth having before the heap grows on. To
+// look for them costs as much as there are partial slabs, so it is done whenever a sixteenth more is exposed.
+inline constexpr uint64_t kFirstTidyMark = uint64_t{4} << 20;
+constexpr uint64_t tidy_mark_of(uint64_t exposed_bytes) {
+  constexpr uint64_t kLeast = uint64_t{2} << 20;
+  const uint64_t step = exposed_bytes / 16;
+  return exposed_bytes + (step > kLeast ? step : kLeast);
+}
+
 // Memory that was handed out a moment ago will mostly be touched the next; the sample's usage does not have it yet.
 // What stays untouched for long does not count: programs reserve more than they use.
 class PendingTouch {

@@ -120,6 +120,8 @@ void worker_after_fork_parent() {
 }
 
 void worker_after_fork_child() {
+  // Should another thread have been at it.
+  if (get(tidy_mark) == kNoMark) set(tidy_mark, tidy_mark_of(exposed_bytes()));
   State* const state = state_pointer.load(std::memory_order_acquire);
   if (state == nullptr) return;
   if (!wiped_on_fork) {

@@ -21,6 +21,7 @@ std::atomic<uint64_t> start_mark{kNoMark};
 std::atomic<uint64_t> age_mark{kNoMark};
 std::atomic<uint64_t> kick_mark{kNoMark};
 std::atomic<uint64_t> limit_mark{kNoMark};
+std::atomic<uint64_t> tidy_mark{kFirstTidyMark};
 std::atomic<bool> slicing{false};
 std::atomic<uint64_t> emergencies{0};
 std::atomic<uint64_t> refusals{0};
@@ -105,7 +106,7 @@ PM_START uint64_t hard_mark(size_t bytes) {
 
 PM_START void rearm() {
   uint64_t nearest = hard_mark(SIZE_MAX);
-  for (const std::atomic<uint64_t>* mark : {&start_mark, &age_mark, &kick_mark, &limit_mark}) {
+  for (const std::atomic<uint64_t>* mark : {&start_mark, &age_mark, &kick_mark, &limit_mark, &tidy_mark}) {
     if (get(*mark) < nearest) nearest = get(*mark);
   }
   mark_exposure(slicing.load(std::memory_order_relaxed) ? 0 : nearest < uint64_t{INT64_MAX} ? nearest : INT64_MAX);

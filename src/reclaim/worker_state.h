@@ -74,7 +74,8 @@ extern PM_SHARED std::atomic<uint64_t> start_mark;
 extern PM_SHARED std::atomic<uint64_t> age_mark;
 extern PM_SHARED std::atomic<uint64_t> kick_mark;
 extern PM_SHARED std::atomic<uint64_t> limit_mark;
-extern PM_SHARED std::atomic<bool> slicing;  // rounds run on slow paths
+extern PM_SHARED std::atomic<uint64_t> tidy_mark;  // kNoMark while a thread is at it
+extern PM_SHARED std::atomic<bool> slicing;        // rounds run on slow paths
 
 extern PM_SHARED std::atomic<uint64_t> emergencies;
 extern PM_SHARED std::atomic<uint64_t> refusals;

@@ -63,7 +63,7 @@ TEST_CASE("what it holds is bounded: by the limit, and for a small heap by 256 K
 TEST_CASE("a large heap's depot may be larger") {
   in_fresh_process([] {
     test::start_pages();
-    EXPECT(region.grow(64 * kMiB >> kGranuleShift, 0).granules != 0);
+    EXPECT(region.grow(256 * kMiB >> kGranuleShift, 0).granules != 0);
     EXPECT(depot_init(3 * kMiB));
     const ClassId id = class_of(1024);
     while (put(id, batch(1, 64))) {

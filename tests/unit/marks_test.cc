@@ -57,4 +57,10 @@ TEST_CASE("memory taken into use counts until it is touched, or long untouched")
   CHECK(left == 0);
 }
 
+TEST_CASE("the heap is tidied each time it has grown by a sixteenth") {
+  CHECK(tidy_mark_of(160 * kMiB) == 170 * kMiB);
+  CHECK(tidy_mark_of(4 * kMiB) == 6 * kMiB);
+  CHECK(tidy_mark_of(0) > 0);
+}
+
 }  // namespace

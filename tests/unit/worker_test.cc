@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "heap/heap.h"
+#include "magazine/depot.h"
 #include "os/process.h"
 #include "page/exposure.h"
 #include "runtime/runtime.h"
+#include "slab/slab.h"
 #include "tests/unit/fresh_process.h"
 
 namespace {
@@ -327,6 +329,28 @@ TEST_CASE("the budget is what time brings, saved up for ten seconds") {
   CHECK(!budget.is_spent());
   budget.spend(1);
   CHECK(budget.is_spent());
+}
+
+TEST_CASE("what is spare is tidied up before the heap grows on") {
+  in_fresh_process([] {
+    setenv("POOLMALLOC_WORKER", "off", 1);
+    if (!start_heap()) return;
+    // Freed from the last to the first, so that spare batches of many slabs fill the depot.
+    std::vector<void*> first = fill(64 * kMiB, 1000);
+    for (size_t i = 0; i < 61; ++i) {
+      for (size_t at = i; at < first.size(); at += 61) deallocate(first[at], here());
+    }
+    const SlabCounters before = slab_counters();
+    EXPECT(depot_bytes() != 0);
+    const uint64_t spare = depot_bytes() / size_class(class_of(1000)).size;
+    EXPECT(depot_objects(class_of(1000)) == spare);
+    // Another size: nothing of the first class is asked for again.
+    std::vector<void*> second = fill(80 * kMiB, 3000);
+    EXPECT(depot_objects(class_of(1000)) == 0);
+    EXPECT(slab_counters().released > before.released);
+    EXPECT(exposed_bytes() < 100 * kMiB);
+    empty(second);
+  });
 }
 
 }  // namespace
