@@ -72,7 +72,8 @@ def crossing_slices(library, program):
 def crossing_blind(library, program):
     """The same where nothing looks at the limit: without this ending in a kill, the two above would show nothing."""
     with group(220 * MIB) as path:
-        env = harness.environment(library, POOLMALLOC_WORKER_START_BYTES="1t", POOLMALLOC_DIRTY_BYTES="1t")
+        env = harness.environment(library, POOLMALLOC_WORKER_START_BYTES="1t", POOLMALLOC_WORKER_START_SECONDS="0",
+                                  POOLMALLOC_DIRTY_BYTES="1t")
         done = run_in(path, [program, "150", "12"], env)
         expect(done.returncode == -9, harness.describe(done))
 
