@@ -51,12 +51,17 @@ uint32_t new_batch() {
   return first;
 }
 
-// Small heaps keep little in the depot: a sixty-fourth of what is committed, and a floor that makes batches pay at all.
+uint64_t smaller_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
+uint64_t larger_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+// Small heaps keep little in the depot: a floor that makes batches pay at all, more of it where a sixteenth of what is
+// committed allows, and a sixty-fourth where that is still more.
 uint64_t allowed_bytes() {
-  const uint64_t share = region.committed_bytes() / 64;
-  const uint64_t wanted = share < 256 * kKiB ? 256 * kKiB : share;
+  const uint64_t committed = region.committed_bytes();
+  const uint64_t floor = larger_of(256 * kKiB, smaller_of(committed / 16, 512 * kKiB));
+  const uint64_t wanted = larger_of(floor, committed / 64);
   const uint64_t most = limit.load(std::memory_order_relaxed);
-  return wanted < most ? wanted : most;
+  return smaller_of(wanted, most);
 }
 
 }  // namespace

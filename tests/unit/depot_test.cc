@@ -72,6 +72,19 @@ TEST_CASE("a large heap's depot may be larger") {
   });
 }
 
+TEST_CASE("a heap of a few MiB has a depot of half a MiB at most") {
+  in_fresh_process([] {
+    test::start_pages();
+    EXPECT(region.grow(24 * kMiB >> kGranuleShift, 0).granules != 0);
+    EXPECT(region.committed_bytes() < 32 * kMiB);
+    EXPECT(depot_init(3 * kMiB));
+    const ClassId id = class_of(1024);
+    while (put(id, batch(1, 64))) {
+    }
+    EXPECT(depot_bytes() == 512 * kKiB);
+  });
+}
+
 TEST_CASE("a refusal while another thread gets memory hands no record out twice") {
   in_fresh_process([] {
     EXPECT(depot_init(kMiB));
