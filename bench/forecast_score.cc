@@ -1,7 +1,9 @@
 // How good the forecasts are, on the curve families of the simulator.
 //
-//   forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] [family...]
+//   forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] [family | curve.csv]...
 //
+// Curves in files (the CSV form of `poolmalloc simulate`) are families by their names as far as the first dot: walk.1.csv
+// and walk.2.csv are two curves of "walk".
 // For every family and horizon: the mean absolute error of the forecast and of the last value, as a share of the mean
 // level; how many actual values fell into the 90 % interval; how long before usage met the limit the alarm stood (the
 // median); false alarms per hour of curve (no meeting within two minutes of the alarm); what add() costs. A curve that
@@ -14,6 +16,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,6 +32,7 @@ struct Request {
   uint64_t seeds = 5;
   double seconds = 1800;
   std::vector<std::string> families;
+  std::map<std::string, std::vector<std::string>> files;  // by family
 };
 
 struct Tally {
@@ -73,7 +78,7 @@ void measure_cost(const pm::Curve& curve, Tally& tally) {
   tally.nanoseconds.insert(tally.nanoseconds.end(), least.begin(), least.end());
 }
 
-void score_curve(const pm::Curve& curve, double hertz, Tally& tally) {
+void score_curve(const pm::Curve& curve, Tally& tally) {
   static pm::Forecaster forecaster;
   forecaster.reset();
   std::vector<pm::Forecast> said;
@@ -97,9 +102,11 @@ void score_curve(const pm::Curve& curve, double hertz, Tally& tally) {
     }
   }
   for (unsigned h = 0; h < pm::kHorizons; ++h) {
-    const auto ahead = static_cast<size_t>(pm::kHorizonSeconds[h] * hertz);
-    for (size_t i = 0; i + ahead < said.size(); ++i) {
-      const auto actual = static_cast<double>(curve.points[i + ahead].used_bytes);
+    size_t then = 0;
+    for (size_t i = 0; i < said.size(); ++i) {
+      while (then < said.size() && curve.points[then].time_s < curve.points[i].time_s + pm::kHorizonSeconds[h]) ++then;
+      if (then == said.size()) break;
+      const auto actual = static_cast<double>(curve.points[then].used_bytes);
       const pm::Prediction& prediction = said[i].demand[h];
       tally.error[h] += std::fabs(actual - static_cast<double>(prediction.bytes));
       tally.naive[h] += std::fabs(actual - static_cast<double>(curve.points[i].used_bytes));
@@ -109,7 +116,7 @@ void score_curve(const pm::Curve& curve, double hertz, Tally& tally) {
       ++tally.judged[h];
     }
   }
-  tally.hours += static_cast<double>(said.size()) / hertz / 3600;
+  if (!said.empty()) tally.hours += (curve.points[said.size() - 1].time_s - curve.points[0].time_s) / 3600;
   tally.alarms += raised.size();
   for (const double at : raised) {
     if (met_at < 0 || met_at - at > 120) ++tally.false_alarms;
@@ -194,6 +201,11 @@ bool parse(int argc, char** argv, Request& request) {
       request.seconds = std::strtod(argv[++i], nullptr);
     } else if (word.empty() || word[0] == '-') {
       return false;
+    } else if (word.ends_with(".csv")) {
+      std::string name = word.substr(word.rfind('/') + 1);
+      name.resize(name.find('.'));
+      if (request.files[name].empty()) request.families.push_back(name);
+      request.files[name].push_back(word);
     } else {
       request.families.push_back(word);
     }
@@ -202,13 +214,39 @@ bool parse(int argc, char** argv, Request& request) {
   return request.seeds > 0 && request.seconds > 0;
 }
 
+constexpr double kHertz = 2;  // of curves made here
+
+// No curves: there is no such family, or a file cannot be read, of which a line says more.
+std::vector<pm::Curve> curves_of(const Request& request, const std::string& family) {
+  std::vector<pm::Curve> curves;
+  const auto files = request.files.find(family);
+  if (files == request.files.end()) {
+    for (uint64_t seed = request.first_seed; seed < request.first_seed + request.seeds; ++seed) {
+      curves.push_back(pm::make_curve({family, seed, request.seconds, kHertz}));
+      if (curves.back().points.empty()) return {};
+    }
+    return curves;
+  }
+  for (const std::string& name : files->second) {
+    std::ifstream in(name);
+    std::string error = "cannot be opened";
+    pm::Curve curve;
+    if (!in || !pm::read_curve(in, curve, error)) {
+      std::fprintf(stderr, "forecast_score: %s: %s\n", name.c_str(), error.c_str());
+      return {};
+    }
+    curves.push_back(curve);
+  }
+  return curves;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr double kHertz = 2;
   Request request;
   if (!parse(argc, argv, request)) {
-    std::fprintf(stderr, "usage: forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] [family...]\n");
+    std::fprintf(stderr, "usage: forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] "
+                 "[family | curve.csv]...\n");
     return 2;
   }
   if (request.json) {
@@ -224,15 +262,13 @@ int main(int argc, char** argv) {
   Tally all;
   for (const std::string& family : request.families) {
     Tally tally;
-    for (uint64_t seed = request.first_seed; seed < request.first_seed + request.seeds; ++seed) {
-      const pm::Curve curve = pm::make_curve({family, seed, request.seconds, kHertz});
-      if (curve.points.empty()) {
-        std::fprintf(stderr, "forecast_score: no curve family %s\n", family.c_str());
-        return 2;
-      }
-      score_curve(curve, kHertz, tally);
-      if (seed == request.first_seed) measure_cost(curve, tally);
+    const std::vector<pm::Curve> curves = curves_of(request, family);
+    if (curves.empty()) {
+      std::fprintf(stderr, "forecast_score: no curves of %s\n", family.c_str());
+      return 2;
     }
+    for (const pm::Curve& curve : curves) score_curve(curve, tally);
+    measure_cost(curves[0], tally);
     if (request.json) {
       print_json(family, tally, first);
     } else {
