@@ -66,6 +66,33 @@ double Holt::forecast(uint32_t ahead) const {
   return level_ + trend_ * kDamping * (1 - power) / (1 - kDamping);
 }
 
+void Level::update(double value) {
+  constexpr uint32_t kMemory = 400;
+  constexpr uint32_t kFirst = 20;
+  constexpr double kLeastShare = 0.1;
+  constexpr double kBeyond = 3.5;  // standard deviations
+  if (updates_ < kMemory) ++updates_;
+  double move = updates_ == 1 ? 0 : value - last_;
+  last_ = value;
+  const double share = 1.0 / updates_;
+  // A jump says nothing of noise.
+  const double bound = kBeyond * square_root(variance_);
+  if (updates_ > kFirst) move = clamp(move, -bound, bound);
+  variance_ += share * (move * move - variance_);
+  neighbours_ += share * (move * last_move_ - neighbours_);
+  last_move_ = move;
+  // As much noise as is more than chance (two standard errors of the covariance). What is left of the variance is what
+  // moves; of both follows the best share of a surprise to take over.
+  const double noise = smaller(-neighbours_ - 2 * variance_ * square_root(share), variance_ / 2);
+  const double off = value - level_;
+  if (updates_ <= kFirst || !(noise > 0) || off * off > kBeyond * kBeyond * (variance_ - noise)) {
+    level_ = value;
+    return;
+  }
+  const double moving = (variance_ - 2 * noise) / noise;
+  level_ += larger(kLeastShare, (square_root(moving * moving + 4 * moving) - moving) / 2) * off;
+}
+
 void Regression::update(double then, double now) {
   const double off = then - then_;
   const double moved = now - then;

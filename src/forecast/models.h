@@ -36,6 +36,21 @@ class Holt {
   uint32_t updates_ = 0;
 };
 
+// The last value without its noise. Steps between neighbouring values tell how much of them is noise: it is undone by the
+// next step, so that neighbours of opposite sign outweigh the others, where what moves stays. A move beyond noise is
+// taken over at once. Without noise it is the last value itself.
+class Level {
+ public:
+  void update(double value);
+  double value() const { return level_; }
+  void clear() { renew(*this); }
+
+ private:
+  double level_ = 0, last_ = 0, last_move_ = 0;
+  double variance_ = 0, neighbours_ = 0;  // of moves from value to value; covariance of neighbouring ones
+  uint32_t updates_ = 0;
+};
+
 // What followed values like this one: x(t + ahead) = x(t) + drift - (1 - b) (x(t) - mean), from the recent past by
 // least squares. b near 0 is a mean that the series comes back to, b near 1 a walk with a drift. One per horizon.
 class Regression {

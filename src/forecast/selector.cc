@@ -11,6 +11,8 @@ constexpr uint32_t kBlocksPerOverlap = 4;
 constexpr uint32_t kLeastBlocks = 3;
 constexpr double kStandardErrors = 1.9;
 constexpr double kStandardErrorsOfLine = 3.5;  // a line that leads astray leads further than its record shows
+constexpr double kDoubt = 1;  // of a lead that is only just enough
+constexpr double kLeastVariance = 1;
 constexpr double kMostCorrelated = 0.95;
 constexpr double kBetterThanChosen = 0.95;  // what it takes to replace the model now chosen
 constexpr double kExtrapolation = 1.1;      // the same, against models that draw no line
@@ -19,6 +21,11 @@ constexpr double kNoWorse = 0.95;           // and its judged error, once there 
 
 constexpr bool is_line(unsigned model) {
   return model == index(Model::holt) || model == index(Model::least_squares) || model == index(Model::block_maxima);
+}
+
+// The squared lead in standard errors that a model must exceed.
+constexpr double errors_asked(unsigned model) {
+  return is_line(model) ? kStandardErrorsOfLine * kStandardErrorsOfLine : kStandardErrors * kStandardErrors;
 }
 
 }  // namespace
@@ -50,6 +57,16 @@ void Selector::close_block(Record& record, uint32_t memory) {
   record.last_block = lead;
 }
 
+double Selector::certainty(const Record& record) {
+  if (record.blocks < kLeastBlocks || !(record.lead > 0)) return 0;
+  // As many independent blocks as blocks so correlated are worth. Few blocks make a correlation look smaller than it
+  // is.
+  const double seen = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 1) : 0;
+  const double correlation = smaller(seen + (1 + 3 * seen) / record.blocks, kMostCorrelated);
+  const double worth = record.blocks * (1 - correlation) / (1 + correlation);
+  return record.lead * record.lead * worth / larger(record.variance, kLeastVariance);
+}
+
 bool Selector::is_better_than_naive(unsigned model) const {
   const Record& record = records_[model];
   const double naive = records_[index(Model::naive)].error;
@@ -57,19 +74,18 @@ bool Selector::is_better_than_naive(unsigned model) const {
     if (season_refines_ && record.count >= kLeastJudged && record.error < naive) return true;
     if (season_error_ < kBetterAsSeason * naive && error_of(model) < kNoWorse * naive) return true;
   }
-  if (record.blocks < kLeastBlocks || !(record.lead > 0)) return false;
-  // As many independent blocks as blocks so correlated are worth. Few blocks make a correlation look smaller than it
-  // is.
-  const double seen = record.variance > 0 ? clamp(record.neighbours / record.variance, 0, 1) : 0;
-  const double correlation = smaller(seen + (1 + 3 * seen) / record.blocks, kMostCorrelated);
-  const double worth = record.blocks * (1 - correlation) / (1 + correlation);
-  const double errors = is_line(model) ? kStandardErrorsOfLine : kStandardErrors;
-  return record.lead * record.lead * worth > errors * errors * record.variance;
+  return certainty(record) > errors_asked(model);
 }
 
 double Selector::error_of(unsigned model) const {
   const Record& record = records_[model];
   return model == index(Model::seasonal) && record.count < kLeastJudged ? season_error_ : record.error;
+}
+
+double Selector::trust(Model model) const {
+  if (model == Model::naive || model == Model::seasonal) return 1;
+  const double certain = certainty(records_[index(model)]);
+  return certain > 0 ? clamp(1 - kDoubt * errors_asked(index(model)) / certain, 0, 1) : 0;
 }
 
 Model Selector::choose(uint32_t known) {

@@ -29,6 +29,9 @@ class Selector {
     season_refines_ = refines;
   }
   Model choose(uint32_t known);
+  // How far to go from the last value towards what this model, the chosen one, says: 0 to 1. A lead that might still be
+  // luck is worth a part of the way only: half a wrong step costs a quarter of a whole one.
+  double trust(Model model) const;
 
  private:
   struct Record {
@@ -43,6 +46,8 @@ class Selector {
   };
 
   static void close_block(Record& record, uint32_t memory);
+  // The square of the model's lead over its standard error; 0: it does not lead, or not for long.
+  static double certainty(const Record& record);
   bool is_better_than_naive(unsigned model) const;
   double error_of(unsigned model) const;
 

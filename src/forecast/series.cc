@@ -15,6 +15,7 @@ void Series::forget_history() {
   history_.clear();
   season_.clear();
   holt_.clear();
+  level_now_.clear();
   line_ = {};
   predicted_at_ = 0;
   for (Pending& one : pending_) one.made_at = 0;
@@ -23,6 +24,7 @@ void Series::forget_history() {
 void Series::step(double value, bool odd) {
   history_.push(value);
   holt_.update(value);
+  level_now_.update(value);
   season_.update(history_);
   level_.add(value, kScoreMemory * kEvery);
   const bool turn = (history_.count() % kEvery != 0) == odd;
@@ -83,11 +85,13 @@ void Series::predict(unsigned horizon, double value, const Line& maxima) {
     h.selector.expect_of_season(season_.expected_error(horizon), season_.refines_last_value(horizon));
   }
   const Model model = h.selector.choose(made.known);
-  announce(horizon, model, made.models[index(model)], &made);
+  const double base = level_now_.value();
+  announce(horizon, model, model == Model::naive ? base : base + h.selector.trust(model) * (made.models[index(model)] - base), &made);
 }
 
 void Series::follow(unsigned horizon, double value) {
-  Prediction& prediction = horizons_[horizon].prediction;
+  const Horizon& h = horizons_[horizon];
+  const Prediction& prediction = h.prediction;
   double expected = static_cast<double>(prediction.bytes);
   switch (prediction.model) {
     case Model::naive: expected = value; break;
@@ -95,10 +99,14 @@ void Series::follow(unsigned horizon, double value) {
     case Model::seasonal:
       if (season_.period() != 0) expected = season_.forecast(history_, horizon);
       break;
-    case Model::regression: expected = horizons_[horizon].regression.forecast(value); break;
+    case Model::regression: expected = h.regression.forecast(value); break;
     case Model::least_squares:
-    case Model::block_maxima: break;  // half a second older: no matter
+    case Model::block_maxima:  // half a second older: no matter
+      announce(horizon, prediction.model, expected, nullptr);
+      return;
   }
+  const double base = level_now_.value();
+  expected = prediction.model == Model::naive ? base : base + h.selector.trust(prediction.model) * (expected - base);
   announce(horizon, prediction.model, clamp(expected, 0, kMostBytes), nullptr);
 }
 

@@ -35,6 +35,7 @@ class Series {
   void fill(double value) {
     history_.push(value);
     holt_.update(value);
+    level_now_.update(value);
   }
   void replace_newest(double value) { history_.replace_newest(value); }
   // Nothing is known of a long stretch: the history starts anew, what was learned about errors stays.
@@ -85,6 +86,7 @@ class Series {
   History history_;
   Season season_;
   Holt holt_;
+  Level level_now_;
   Line line_;
   Horizon horizons_[kHorizons];
   Average level_;
