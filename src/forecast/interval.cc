@@ -7,7 +7,10 @@ namespace pm {
 void Interval::judge(double error, bool below, bool above, uint32_t every) {
   low_share_ = clamp(low_share_ + kStep * (kShare - (below ? 1 : 0)), -2 * kShare, 2 * kShare);
   high_share_ = clamp(high_share_ + kStep * (kShare - (above ? 1 : 0)), -2 * kShare, 2 * kShare);
-  if (judged_ % every == 0) keep(static_cast<float>(error));
+  // An error far beyond the usual ones, after a change of the series, is not to make a band of its own later on.
+  const double sizes = clamp(error / larger(size_.value, 1), -kMostSizes, kMostSizes);
+  if (judged_ % every == 0) keep(static_cast<float>(sizes));
+  size_.add(absolute(error), kSizeMemory);
   if (judged_ < UINT32_MAX) ++judged_;
 }
 

@@ -11,7 +11,6 @@ constexpr uint32_t kBlocksPerOverlap = 4;
 constexpr uint32_t kLeastBlocks = 3;
 constexpr double kStandardErrors = 1.9;
 constexpr double kStandardErrorsOfLine = 3.5;  // a line that leads astray leads further than its record shows
-constexpr double kDoubt = 1;  // of a lead that is only just enough
 constexpr double kLeastVariance = 1;
 constexpr double kMostCorrelated = 0.95;
 constexpr double kBetterThanChosen = 0.95;  // what it takes to replace the model now chosen
@@ -85,7 +84,7 @@ double Selector::error_of(unsigned model) const {
 double Selector::trust(Model model) const {
   if (model == Model::naive || model == Model::seasonal) return 1;
   const double certain = certainty(records_[index(model)]);
-  return certain > 0 ? clamp(1 - kDoubt * errors_asked(index(model)) / certain, 0, 1) : 0;
+  return certain > 0 ? clamp(1 - errors_asked(index(model)) / certain, 0, 1) : 0;
 }
 
 Model Selector::choose(uint32_t known) {

@@ -1,7 +1,8 @@
 // Which model forecasts one horizon: the one with the lowest recent error. Leaving the last value for another model has
 // to be earned: errors of overlapping forecasts are alike, so that on a random walk one model or another always seems
 // ahead, and following such luck costs more than it gains. So a model's lead is averaged over blocks, and must exceed
-// its standard error, which the correlation of neighbouring blocks widens.
+// its standard error, which the correlation of neighbouring blocks widens. Even then it is followed only as far as the
+// lead is certain: a model that has just passed moves the forecast a little, one that leads beyond doubt all the way.
 #pragma once
 
 #include <cstdint>

