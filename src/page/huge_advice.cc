@@ -1,7 +1,6 @@
 #include "page/huge_advice.h"
 
 #include "os/memory.h"
-#include "os/process.h"
 #include "os/thread.h"
 #include "page/huge_blocks.h"
 #include "page/mapping_budget.h"
@@ -24,6 +23,10 @@ HugeAdvice huge_advice;
 PM_START void HugeAdvice::set_mode(HugeMode mode) {
   if (mode != HugeMode::never) ever_huge_.store(true, std::memory_order_relaxed);
   mode_.store(mode, std::memory_order_relaxed);
+}
+
+void HugeAdvice::set_lent(bool lent) {
+  if (lent != is_lent()) lent_.store(lent, std::memory_order_relaxed);
 }
 
 // All memory was mapped with advice against huge pages.
@@ -62,7 +65,8 @@ bool HugeAdvice::ask(uintptr_t start, size_t bytes, uint32_t splits) {
   return true;
 }
 
-// The page is touched for good: it is about to be used.
+// The page is touched for good: it is about to be used. By CPU time: the clock on the wall would tell who else wants
+// the CPU.
 bool HugeAdvice::is_cheap(uintptr_t start) {
   const uint64_t before = os::thread_cpu_ns();
   if (!os::memory().populate(start, kBlockBytes)) return false;
@@ -92,7 +96,8 @@ bool HugeAdvice::is_dense() const {
       if (here != 0) touched += kBlockBytes;
     }
   }
-  return touched != 0 && resident >= touched / kBlockBytes * kLeastDense;
+  const size_t least = is_lent() ? kLeastResidentLent : kLeastResident;
+  return touched != 0 && resident >= touched / kBlockBytes * least;
 }
 
 PM_START void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_bytes) {
@@ -108,13 +113,19 @@ PM_START void HugeAdvice::advise(uintptr_t start, size_t bytes, size_t heap_byte
       return;
     case HugeMode::automatic: break;
   }
-  if (heap_bytes < kLargeHeap) return note_control(start, bytes);
+  if (heap_bytes < (is_lent() ? kLargeLentHeap : kLargeHeap)) return note_control(start, bytes);
   // Where the kernel makes huge pages by itself, advice adds nothing but mappings.
   if (policy() != static_cast<uint8_t>(os::HugePolicy::on_advice)) return;
   // Many threads may find the heap used up at once, and each grows it by a chunk. If each touched a page of its own,
   // the heap would be larger by as many for a long time: a thousand threads left 26 MiB more resident than two.
   if (asking_.exchange(true, std::memory_order_relaxed)) return note_control(start, bytes);
-  advise_when_dense(start, bytes);
+  if (!is_lent()) {
+    advise_when_dense(start, bytes);
+  } else if (!is_dense()) {
+    note_control(start, bytes);
+  } else if (ask(start, bytes, 1)) {
+    advised_.fetch_add(bytes, std::memory_order_relaxed);
+  }
   asking_.store(false, std::memory_order_relaxed);
 }
 
@@ -172,9 +183,15 @@ bool HugeAdvice::readmit(uint32_t block) {
 void HugeAdvice::readmit_whole(GranuleIndex first, uint32_t granules) {
   const auto begin = static_cast<uint32_t>(divide_up(first, kBlockGranules));
   const uint32_t end = (first + granules) / kBlockGranules;
+  const bool all = begin < end && is_lent() && mode() == HugeMode::automatic &&
+                   policy() == static_cast<uint8_t>(os::HugePolicy::on_advice) && is_dense();
   for (uint32_t b = begin; b < end; ++b) {
     // With the advice it had before, it merges with its neighbours.
-    if (has_huge_bits(b, kIsBarred)) readmit(b);
+    if (has_huge_bits(b, kIsBarred)) {
+      readmit(b);
+    } else if (all && !has_huge_bits(b, kIsAdvised | kIsHugetlbfs) && ask(block_address(b), kBlockBytes, 2)) {
+      advised_.fetch_add(kBlockBytes, std::memory_order_relaxed);
+    }
   }
 }
 

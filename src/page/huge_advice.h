@@ -7,6 +7,9 @@
 //            of resident pages is taken, by mincore, over blocks of chunks that got none: at least 95 % of the pages of
 //            those that were touched at all, else none. Every eighth chunk goes without, so that the sample stays
 //            fresh.
+//            Three quarters are enough where memory goes to and fro between processes under one limit (`set_lent`).
+//            What one gives back there the other waits for, again and again: a huge page comes with one fault and goes
+//            with one step. Then its time does not count either, nor is an eighth left out.
 //   time     Where the host of a virtual machine has taken free memory back, a huge page costs 2 to 7 ms to touch, ten
 //            times the small ones. The first huge page of a chunk is touched under the clock. If that was dear, the
 //            chunk gets small pages, and the next look waits twice as long.
@@ -33,21 +36,26 @@ enum class HugeMode : uint8_t { never, automatic, always, collapse, hugetlb };
 
 // Below this a heap wins little, and a half-used huge page is a noticeable part of it.
 inline constexpr size_t kLargeHeap = 64 * kMiB;
+// The same where memory is lent to and fro.
+inline constexpr size_t kLargeLentHeap = 8 * kMiB;
 // What a huge page may waste: a block whose pages are not all but a twentieth resident gets none.
 inline constexpr size_t kLeastResident = kBlockBytes - kBlockBytes / 20;
-inline constexpr size_t kLeastDense = kBlockBytes - kBlockBytes / 10;
+inline constexpr size_t kLeastResidentLent = kBlockBytes - kBlockBytes / 4;
 
 class HugeAdvice {
  public:
   // Once at start, or later among the modes that are not hugetlb: advice given before stays.
   void set_mode(HugeMode mode);
   HugeMode mode() const { return mode_.load(std::memory_order_relaxed); }
+  // Whether memory goes to and fro between this process and others under the same limit. By the worker.
+  void set_lent(bool lent);
   // Whether transparent huge pages are to be had and wanted at all.
   bool allows_huge();
 
   // Called for each fresh chunk, a multiple of a huge block.
   void advise(uintptr_t start, size_t bytes, size_t heap_bytes);
-  // Called before a run is decommitted, for the huge blocks it covers in part, and after, for those it covers whole.
+  // Called before a run is decommitted, for the huge blocks it covers in part, and after, for those it covers whole:
+  // what was barred is admitted again; where memory is lent all of it gets advice, so that it comes back huge.
   void bar_partial(GranuleIndex first, uint32_t granules);
   // The same for a run of which pages here and there are decommitted.
   void bar_touched(GranuleIndex first, uint32_t granules);
@@ -61,6 +69,7 @@ class HugeAdvice {
 
  private:
   void advise_when_dense(uintptr_t start, size_t bytes);
+  bool is_lent() const { return lent_.load(std::memory_order_relaxed); }
   bool ask(uintptr_t start, size_t bytes, uint32_t splits);
   void bar(uint32_t block);
   bool is_cheap(uintptr_t start);
@@ -75,6 +84,7 @@ class HugeAdvice {
 
   std::atomic<HugeMode> mode_{HugeMode::never};
   std::atomic<bool> ever_huge_{false};  // some mode but never was in force
+  std::atomic<bool> lent_{false};
   std::atomic<uint8_t> policy_{0};      // os::HugePolicy plus one; 0 until it was asked for
   std::atomic<uint32_t> wait_{0};       // chunks to let pass before the next look
   std::atomic<uint32_t> patience_{4};   // and how many after the next dear one

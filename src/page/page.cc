@@ -117,7 +117,6 @@ PM_RARE void page_collect(PageStatistics& out) {
   const uint64_t accounted = out.dirty_bytes + out.clean_bytes + out.slab_run_bytes + out.large_bytes;
   out.large_tail_bytes = out.committed_bytes > accounted ? out.committed_bytes - accounted : 0;
   out.reserved_bytes = region.reserved_bytes();
-  out.table_bytes = region.table_bytes();
   out.grows = region.grows();
   out.refusals = region.refusals();
   const DecommitCounters decommits = decommit_counters();
@@ -139,6 +138,8 @@ PM_RARE void page_collect(PageStatistics& out) {
   out.bound_bytes = nodes.bound_bytes;
   out.bind_failures = nodes.bind_failures;
 }
+
+uint64_t page_table_bytes() { return region.table_bytes(); }
 
 uint64_t page_resident_bytes() {
   uint64_t sum = 0;

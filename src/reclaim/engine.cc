@@ -3,6 +3,7 @@
 #include "metrics/events.h"
 #include "os/process.h"
 #include "page/exposure.h"
+#include "page/huge_advice.h"
 
 namespace pm {
 
@@ -117,6 +118,7 @@ void Engine::open_sensors(bool waits) {
 
 void Engine::close() {
   page_keep(0);
+  huge_advice.set_lent(false);
   if (open_) observer_.stop();
   open_ = false;
 }
@@ -190,6 +192,7 @@ uint64_t Engine::round(const os::RawThread* thread, Hurry hurry, void* context, 
 
   const Holdings holdings = executor_.look(sparse_bytes(sample.time_ns));
   const Plan plan = planner_.next(sample, view_.forecast, view_.level, holdings, executor_.prices());
+  huge_advice.set_lent(planner_.lends(sample));
   for (unsigned i = 0; i < plan.count; ++i) {
     if (plan.steps[i].action == Action::notify) view_.wanted_bytes = plan.steps[i].goal_bytes;
   }

@@ -127,6 +127,11 @@ bool Planner::shared(uint64_t limit) const {
   return limit != kNoLimit && others() >= share(limit, kOthersCountPercent);
 }
 
+bool Planner::lends(const Sample& sample) const {
+  const uint64_t limit = effective_limit(sample);
+  return shared(limit) && sane(sample.usage_bytes) >= limit / 3;
+}
+
 // What has to go whatever it costs. `held` is our demand and the dirty memory above it.
 uint64_t Planner::must_go(const Sample& sample, uint64_t held, PressureLevel level) const {
   const uint64_t limit = effective_limit(sample);

@@ -111,6 +111,9 @@ class Planner {
   Plan next(const Sample& sample, const Forecast& forecast, PressureLevel level, const Holdings& holdings,
             const Prices& prices);
 
+  // Whether memory may go to and fro between this process and others: they share the limit, and a third of it is used.
+  bool lends(const Sample& sample) const;
+
  private:
   // What of the dirty memory is to go, and why.
   struct Release {

@@ -123,7 +123,7 @@ void collect_pages(const HeapWalk& walk, Snapshot& out) {
   out.bound_bytes = pages.bound_bytes;
   out.bind_failures = pages.bind_failures;
   out.node_fallbacks = pages.node_fallbacks;
-  out.metadata_bytes = pages.table_bytes + walk.table_bytes;
+  out.metadata_bytes = walk.table_bytes;
   collect_slab_bytes(pages.slab_run_bytes, out);
 }
 
@@ -167,7 +167,7 @@ void walk_heap(HeapWalk& out) {
   }
   huge_collect(out.huge);
   out.heap_resident_bytes = page_resident_bytes();
-  out.table_bytes = slab_table_bytes() + magazine_table_bytes() + worker_table_bytes();
+  out.table_bytes = page_table_bytes() + slab_table_bytes() + magazine_table_bytes() + worker_table_bytes();
 }
 
 void collect(Snapshot& out) {

@@ -14,7 +14,7 @@ struct HeapWalk {
   uint32_t counted[kMaxClasses];  // the same by the magazines' counters; the low bits, since those wrap
   HugeStatistics huge;
   uint64_t heap_resident_bytes;
-  uint64_t table_bytes;  // of the slabs' records, the magazines and the worker
+  uint64_t table_bytes;  // of the region, the slabs' records, the magazines and the worker
 };
 void walk_heap(HeapWalk& out);
 

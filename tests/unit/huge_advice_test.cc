@@ -128,6 +128,56 @@ TEST_CASE("auto asks for nothing where what is there is not touched whole") {
   });
 }
 
+TEST_CASE("where memory is lent to and fro, auto asks early, for whole chunks, and with more waste") {
+  in_fresh_process([] {
+    HugeAdvice advice;
+    start(advice, HugeMode::automatic);
+    grow(advice, kMiB);
+    script.resident_of_block = kLeastResidentLent;
+    grow(advice, kLargeLentHeap);
+    EXPECT(script.huge.empty());
+    advice.set_lent(true);
+    grow(advice, kLargeLentHeap - 1);
+    EXPECT(script.huge.empty());
+    const GranuleIndex first = grow(advice, kLargeLentHeap);
+    EXPECT(script.huge.size() == 1 && script.huge[0].covers(at(first), 4 * kBlockBytes));
+    EXPECT(advice.advised_bytes() == 4 * kBlockBytes);
+    script.resident_of_block = kLeastResidentLent - 4096;
+    grow(advice, kLargeLentHeap);
+    EXPECT(script.huge.size() == 1);
+    script.resident_of_block = kLeastResidentLent;
+    advice.set_lent(false);
+    grow(advice, kLargeHeap, 16);
+    EXPECT(script.huge.size() == 1);
+  });
+}
+
+TEST_CASE("what was given back whole comes back huge, where memory is lent") {
+  in_fresh_process([] {
+    HugeAdvice advice;
+    start(advice, HugeMode::automatic);
+    const GranuleIndex first = grow(advice, kMiB);
+    advice.readmit_whole(first, 4 * kBlockGranules);
+    EXPECT(script.huge.empty());
+    advice.set_lent(true);
+    advice.readmit_whole(first + 1, 2 * kBlockGranules);
+    EXPECT(script.huge.size() == 1 && script.huge[0].start == at(first + kBlockGranules));
+    EXPECT(script.huge[0].bytes == kBlockBytes && advice.advised_bytes() == kBlockBytes);
+    // Once is enough.
+    advice.readmit_whole(first + 1, 2 * kBlockGranules);
+    EXPECT(script.huge.size() == 1);
+  });
+  in_fresh_process([] {
+    HugeAdvice advice;
+    script.policy = os::HugePolicy::never;
+    start(advice, HugeMode::automatic);
+    const GranuleIndex first = grow(advice, kMiB);
+    advice.set_lent(true);
+    advice.readmit_whole(first, 4 * kBlockGranules);
+    EXPECT(script.huge.empty());
+  });
+}
+
 TEST_CASE("auto asks for nothing where the administrator allows none, or the kernel does it by itself") {
   for (const os::HugePolicy policy : {os::HugePolicy::never, os::HugePolicy::always}) {
     in_fresh_process([policy] {

@@ -206,6 +206,24 @@ TEST_CASE("where others share the limit, high is enough to give everything back"
   }
 }
 
+TEST_CASE("memory is lent to and fro where others have a part of a limit that is used") {
+  const auto lends = [](uint64_t ours, uint64_t others, uint64_t limit) {
+    const auto planner = std::make_unique<Planner>();
+    Sample sample = {};
+    sample.time_ns = kSecond;
+    sample.heap.used_bytes = sample.resident_bytes = ours;
+    sample.usage_bytes = ours + others;
+    sample.limit_bytes = limit;
+    sample.missing = missing(Source::host);
+    planner->next(sample, no_forecast(), PressureLevel::calm, {}, kUnmeasuredPrices);
+    return planner->lends(sample);
+  };
+  CHECK(lends(200 * kMiB, 120 * kMiB, 900 * kMiB));
+  CHECK_FALSE(lends(170 * kMiB, 120 * kMiB, 900 * kMiB));
+  CHECK_FALSE(lends(600 * kMiB, 60 * kMiB, 900 * kMiB));
+  CHECK_FALSE(lends(600 * kMiB, 600 * kMiB, kNoLimit));
+}
+
 TEST_CASE("room is made for others that were here a minute ago, while it is calm") {
   Process process;
   process.prices = kHost;
