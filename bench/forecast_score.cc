@@ -2,13 +2,12 @@
 //
 //   forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] [family | curve.csv]...
 //
-// Curves in files (the CSV form of `poolmalloc simulate`) are families by their names as far as the first dot: walk.1.csv
-// and walk.2.csv are two curves of "walk".
-// For every family and horizon: the mean absolute error of the forecast and of the last value, as a share of the mean
-// level; how many actual values fell into the 90 % interval; how long before usage met the limit the alarm stood (the
-// median); false alarms per hour of curve (no meeting within two minutes of the alarm); what add() costs. A curve that
-// meets its limit ends there. The forecasts were tuned on seeds 1 to 3 and without the family "mixture"; the default
-// here is seeds 101 to 105.
+// Curves in files (the CSV form of `poolmalloc simulate`) are families by their names as far as the first dot:
+// walk.1.csv and walk.2.csv are two curves of "walk". For every family and horizon: the mean absolute error of the
+// forecast and of the last value, as a share of the mean level; how many actual values fell into the 90 % interval; how
+// long before usage met the limit the alarm stood (the median); false alarms per hour of curve (no meeting within two
+// minutes of the alarm); what add() costs. A curve that meets its limit ends there. The forecasts were tuned on seeds 1
+// to 3 and without the family "mixture"; the default here is seeds 101 to 105.
 #include <time.h>
 
 #include <algorithm>
@@ -245,7 +244,8 @@ std::vector<pm::Curve> curves_of(const Request& request, const std::string& fami
 int main(int argc, char** argv) {
   Request request;
   if (!parse(argc, argv, request)) {
-    std::fprintf(stderr, "usage: forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] "
+    std::fprintf(stderr,
+                 "usage: forecast_score [--smoke] [--json] [--seeds FIRST COUNT] [--seconds N] "
                  "[family | curve.csv]...\n");
     return 2;
   }

@@ -1,8 +1,8 @@
-// The band around a forecast that nine in ten actual values fall into. Its edges are quantiles of the recent errors, each
-// taken in units of what errors were usually like when it came, and given in units of what they are like now: forecasts
-// get better and worse, and what was kept would speak of an older series for long.
-// Which quantiles is adapted online, each side for itself: errors of overlapping forecasts come in clusters, so that
-// the plain 5 % and 95 % quantiles of a few hundred would cover too little.
+// The band around a forecast that nine in ten actual values fall into. Its edges are quantiles of the recent errors,
+// each taken in units of what errors were usually like when it came, and given in units of what they are like now:
+// forecasts get better and worse, and what was kept would speak of an older series for long. Which quantiles is adapted
+// online, each side for itself: errors of overlapping forecasts come in clusters, so that the plain 5 % and 95 %
+// quantiles of a few hundred would cover too little.
 #pragma once
 
 #include <cstdint>

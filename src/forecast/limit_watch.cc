@@ -5,8 +5,8 @@ namespace pm {
 namespace {
 
 constexpr uint32_t kMinute = 60 * kStepsPerSecond;
-constexpr double kFarFactor = 1.5;   // an alarm ends when the time to go is so much above a minute
-constexpr uint32_t kRaiseSteps = 2;  // in a row, before an alarm is raised
+constexpr double kFarFactor = 1.5;    // an alarm ends when the time to go is so much above a minute
+constexpr uint32_t kRaiseSteps = 2;   // in a row, before an alarm is raised
 constexpr uint32_t kClearSteps = 60;  // noise hides a leak for a while; it is not gone for that
 constexpr uint32_t kComeTrueSteps = 2 * kMinute;
 constexpr double kMet = 0.995;    // usage at this share of the limit has met it

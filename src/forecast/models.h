@@ -36,9 +36,9 @@ class Holt {
   uint32_t updates_ = 0;
 };
 
-// The last value without its noise. Steps between neighbouring values tell how much of them is noise: it is undone by the
-// next step, so that neighbours of opposite sign outweigh the others, where what moves stays. A move beyond noise is
-// taken over at once. Without noise it is the last value itself.
+// The last value without its noise. Steps between neighbouring values tell how much of them is noise: it is undone by
+// the next step, so that neighbours of opposite sign outweigh the others, where what moves stays. A move beyond noise
+// is taken over at once. Without noise it is the last value itself.
 class Level {
  public:
   void update(double value);

@@ -9,10 +9,10 @@ constexpr uint32_t kLineLeast = 20;
 constexpr uint32_t kErrorsPerHorizon = 10;  // kept of the judgements that a forecast spans
 constexpr double kFading = 0.97;            // of a miss, from one judgement to the next
 constexpr uint32_t kSurgeSteps = 10 * kStepsPerSecond;
-constexpr uint32_t kSurgeBlocks = 2;   // the latest moves are not what was usual before
-constexpr uint32_t kLeastBlocks = 2;   // that must have been seen before
+constexpr uint32_t kSurgeBlocks = 2;  // the latest moves are not what was usual before
+constexpr uint32_t kLeastBlocks = 2;  // that must have been seen before
 constexpr double kSurgeReach = 1.1;
-constexpr double kEvenly = 0.3;        // of a move, that each half of it is at least
+constexpr double kEvenly = 0.3;  // of a move, that each half of it is at least
 
 }  // namespace
 

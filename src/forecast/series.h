@@ -96,8 +96,8 @@ class Series {
   // By how much values have lately left the band of the nearest horizon, fading: bands further ahead, whose own misses
   // are still to come, are widened by it.
   double above_ = 0, below_ = 0;
-  // Bytes a step that the last seconds moved by, evenly, if they have not moved so much before; else 0. Errors will tell
-  // of such a surge when forecasts come due; until then bands reach as far as it would lead.
+  // Bytes a step that the last seconds moved by, evenly, if they have not moved so much before; else 0. Errors will
+  // tell of such a surge when forecasts come due; until then bands reach as far as it would lead.
   double surge_ = 0;
   Ring<32> moves_;  // the largest of each block: how far, either way, so many seconds have moved
   double block_move_ = 0;

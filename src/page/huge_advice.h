@@ -85,9 +85,9 @@ class HugeAdvice {
   std::atomic<HugeMode> mode_{HugeMode::never};
   std::atomic<bool> ever_huge_{false};  // some mode but never was in force
   std::atomic<bool> lent_{false};
-  std::atomic<uint8_t> policy_{0};      // os::HugePolicy plus one; 0 until it was asked for
-  std::atomic<uint32_t> wait_{0};       // chunks to let pass before the next look
-  std::atomic<uint32_t> patience_{4};   // and how many after the next dear one
+  std::atomic<uint8_t> policy_{0};     // os::HugePolicy plus one; 0 until it was asked for
+  std::atomic<uint32_t> wait_{0};      // chunks to let pass before the next look
+  std::atomic<uint32_t> patience_{4};  // and how many after the next dear one
   std::atomic<uint64_t> advised_{0};
   // A thread is asking for a dense heap's chunk. Relaxed: guards no data, and who finds it set goes without.
   std::atomic<bool> asking_{false};
