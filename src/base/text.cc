@@ -42,12 +42,6 @@ TextWriter& TextWriter::number(unsigned long long value) {
   return text(digits + first, sizeof digits - first);
 }
 
-TextWriter& TextWriter::signed_number(long long value) {
-  if (value >= 0) return number(static_cast<unsigned long long>(value));
-  // Negated as unsigned: the smallest value has no positive counterpart.
-  return character('-').number(0ULL - static_cast<unsigned long long>(value));
-}
-
 TextWriter& TextWriter::grouped(unsigned long long value) {
   char digits[26];
   size_t first = sizeof digits;

@@ -28,7 +28,6 @@ class TextWriter {
   TextWriter& text(const char* zero_terminated);
   TextWriter& text(const char* data, size_t size);
   TextWriter& number(unsigned long long value);
-  TextWriter& signed_number(long long value);
   // With commas between thousands: 1,234,567.
   TextWriter& grouped(unsigned long long value);
   // Lower case with 0x in front, no leading zeros.
@@ -84,6 +83,30 @@ constexpr bool text_equal(const char* a, size_t a_size, const char* b, size_t b_
 }
 
 constexpr bool text_equal(const char* a, const char* b) { return text_equal(a, text_length(a), b, text_length(b)); }
+
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// Reads the decimal number at `p`, up to `end` or the first character that is no digit (a zero byte is none), and moves
+// `p` behind it. False where there is no digit, and `value` is 0; or where it does not fit, and `value` is UINT64_MAX.
+constexpr bool read_decimal(const char*& p, uint64_t& value, const char* end = nullptr) {
+  const char* const start = p;
+  bool fits = true;
+  value = 0;
+  for (; p != end && is_digit(*p); ++p) {
+    const auto digit = static_cast<uint64_t>(*p - '0');
+    fits =
+        fits && !__builtin_mul_overflow(value, uint64_t{10}, &value) && !__builtin_add_overflow(value, digit, &value);
+  }
+  if (!fits) value = UINT64_MAX;
+  return fits && p != start;
+}
+
+// The same where nothing else than a number is to be expected: 0 where there is none.
+constexpr uint64_t decimal_at(const char*& p) {
+  uint64_t value = 0;
+  read_decimal(p, value);
+  return value;
+}
 
 }  // namespace pm
 

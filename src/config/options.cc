@@ -44,14 +44,8 @@ constexpr unsigned suffix_shift(char c) {
 // Reads a size at `text` and moves `text` behind it. A size too large for 64 bits becomes the largest there is, which
 // no range allows.
 constexpr bool read_size(const char*& text, uint64_t& value) {
-  if (*text < '0' || *text > '9') return false;
-  value = 0;
-  for (; *text >= '0' && *text <= '9'; ++text) {
-    if (__builtin_mul_overflow(value, uint64_t{10}, &value) ||
-        __builtin_add_overflow(value, static_cast<uint64_t>(*text - '0'), &value)) {
-      value = UINT64_MAX;
-    }
-  }
+  if (!is_digit(*text)) return false;
+  read_decimal(text, value);
   const unsigned shift = suffix_shift(*text);
   if (shift != 0) {
     value = value > (UINT64_MAX >> shift) ? UINT64_MAX : value << shift;

@@ -69,15 +69,6 @@ bool parse_request(const char* line, size_t size, Request& out, TextWriter& reas
   return true;
 }
 
-bool parse_bytes(const char* text, uint64_t& out) {
-  out = 0;
-  if (*text == '\0') return false;
-  for (; *text != '\0'; ++text) {
-    if (*text < '0' || *text > '9') return false;
-    if (__builtin_mul_overflow(out, uint64_t{10}, &out)) return false;
-    if (__builtin_add_overflow(out, static_cast<uint64_t>(*text - '0'), &out)) return false;
-  }
-  return true;
-}
+bool parse_bytes(const char* text, uint64_t& out) { return read_decimal(text, out) && *text == '\0'; }
 
 }  // namespace pm

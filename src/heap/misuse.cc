@@ -2,6 +2,7 @@
 
 #include "base/compiler.h"
 #include "base/text.h"
+#include "os/mappings.h"
 #include "os/process.h"
 
 namespace pm {

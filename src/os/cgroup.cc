@@ -7,6 +7,32 @@
 namespace pm::os {
 namespace {
 
+// One line of mountinfo, as far as it concerns groups.
+struct GroupMount {
+  uint8_t version;
+  Text root;   // with \040 for a blank, as the kernel escapes it
+  Text point;  // likewise
+};
+
+// False for other mounts.
+bool read_group_mount(Text line, GroupMount& mount) {
+  // 35 31 0:32 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory
+  unsigned dash = 6;
+  Text field = word(line, dash);
+  while (!field.empty() && !equals(field, "-")) field = word(line, ++dash);
+  const Text type = word(line, dash + 1);
+  if (equals(type, "cgroup2")) {
+    mount.version = 2;
+  } else if (equals(type, "cgroup") && has_item(word(line, dash + 3), "memory")) {
+    mount.version = 1;
+  } else {
+    return false;
+  }
+  mount.root = word(line, 3);
+  mount.point = word(line, 4);
+  return !mount.root.empty() && mount.root.data[0] == '/' && !mount.point.empty() && mount.point.data[0] == '/';
+}
+
 // Undoes the kernel's escapes (\040 and the like) while it appends. False if it does not fit.
 bool append(GroupPath& place, Text text) {
   for (size_t i = 0; i < text.size; ++i) {
@@ -39,6 +65,12 @@ bool place_behind(const GroupMount& mount, Text rest, GroupPath& place) {
   if (!append(place, mount.point)) return false;
   place.mount_size = place.size;
   return append(place, rest);
+}
+
+// The directory of the group `path` in this mount; false if the mount does not reach it, or the name is too long.
+bool place_group(const GroupMount& mount, Text path, GroupPath& place) {
+  Text rest;
+  return below(path, mount.root, rest) && place_behind(mount, rest, place);
 }
 
 bool is_group(const FileFunctions& files, const GroupPath& place) {
@@ -121,29 +153,6 @@ bool each_line(const FileFunctions& files, const char* path, Scratch buffer, Use
 }
 
 }  // namespace
-
-bool read_group_mount(Text line, GroupMount& mount) {
-  // 35 31 0:32 / /sys/fs/cgroup/memory rw,nosuid shared:9 - cgroup cgroup rw,memory
-  unsigned dash = 6;
-  Text field = word(line, dash);
-  while (!field.empty() && !equals(field, "-")) field = word(line, ++dash);
-  const Text type = word(line, dash + 1);
-  if (equals(type, "cgroup2")) {
-    mount.version = 2;
-  } else if (equals(type, "cgroup") && has_item(word(line, dash + 3), "memory")) {
-    mount.version = 1;
-  } else {
-    return false;
-  }
-  mount.root = word(line, 3);
-  mount.point = word(line, 4);
-  return !mount.root.empty() && mount.root.data[0] == '/' && !mount.point.empty() && mount.point.data[0] == '/';
-}
-
-bool place_group(const GroupMount& mount, Text path, GroupPath& place) {
-  Text rest;
-  return below(path, mount.root, rest) && place_behind(mount, rest, place);
-}
 
 bool find_groups(const FileFunctions& files, Scratch scratch, Groups& groups) {
   groups.memory.version = groups.pressure.version = 0;

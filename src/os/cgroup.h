@@ -38,16 +38,6 @@ struct Scratch {
   size_t size;
 };
 
-// One line of mountinfo, as far as it concerns groups; false for other mounts.
-struct GroupMount {
-  uint8_t version;
-  Text root;   // with \040 for a blank, as the kernel escapes it
-  Text point;  // likewise
-};
-bool read_group_mount(Text line, GroupMount& mount);
-// The directory of the group `path` in this mount; false if the mount does not reach it, or the name is too long.
-bool place_group(const GroupMount& mount, Text path, GroupPath& place);
-
 // Finds both groups. `scratch` (at least 8 KiB) is working memory. False if neither is found.
 bool find_groups(const FileFunctions& files, Scratch scratch, Groups& groups);
 // The list of groups the process is in now, as text; its fingerprint tells whether it was moved.

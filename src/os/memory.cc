@@ -13,6 +13,7 @@
 
 #include "base/bits.h"
 #include "base/compiler.h"
+#include "os/mappings.h"
 #include "os/process.h"
 #include "os/syscall.h"
 

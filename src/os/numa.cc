@@ -27,22 +27,13 @@ const NumaFunctions* replaced = nullptr;
 // before it takes from that.
 constexpr uint64_t kReserve = 20;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-unsigned read_number(const char*& p) {
-  unsigned value = 0;
-  for (; is_digit(*p); ++p) value = value < 1000000 ? value * 10 + static_cast<unsigned>(*p - '0') : value;
-  return value;
-}
-
 // Calls use(n) for each number below `end` of a list such as "0-3,8".
 template <typename Use>
 void each_in_list(const char* p, unsigned end, Use use) {
   while (is_digit(*p)) {
-    const unsigned first = read_number(p);
-    unsigned last = first;
-    if (*p == '-') last = read_number(++p);
-    for (unsigned n = first; n <= last && n < end; ++n) use(n);
+    const uint64_t first = decimal_at(p);
+    const uint64_t last = *p == '-' ? decimal_at(++p) : first;
+    for (uint64_t n = first; n <= last && n < end; ++n) use(static_cast<unsigned>(n));
     if (*p == ',') ++p;
   }
 }
@@ -86,7 +77,7 @@ void each_distance(unsigned from, const NodeMask& online, Use use) {
   const char* p = text;
   each_node(online, [&](unsigned node) {
     while (*p == ' ') ++p;
-    if (is_digit(*p)) use(node, read_number(p));
+    if (is_digit(*p)) use(node, static_cast<unsigned>(decimal_at(p)));
   });
 }
 
@@ -200,8 +191,7 @@ bool read_kilobytes(const char* buffer, const char* label, uint64_t* kilobytes) 
   const char* p = strstr(buffer, label);
   if (p == nullptr) return false;
   for (p += strlen(label); *p == ' ';) ++p;
-  *kilobytes = 0;
-  for (; is_digit(*p); ++p) *kilobytes = *kilobytes * 10 + static_cast<uint64_t>(*p - '0');
+  *kilobytes = decimal_at(p);
   return true;
 }
 

@@ -46,10 +46,8 @@ bool is_elf(const ElfW(Ehdr) & header) {
 
 }  // namespace
 
-bool can_find_objects() { return &pm_find_dl_object != nullptr; }
-
 bool find_object(uintptr_t address, ObjectRange& out) {
-  if (!can_find_objects()) return false;
+  if (&pm_find_dl_object == nullptr) return false;
   dl_find_object found;
   if (pm_find_dl_object(reinterpret_cast<void*>(address), &found) != 0) return false;
   const char* const name = found.dlfo_link_map != nullptr ? found.dlfo_link_map->l_name : nullptr;
@@ -128,53 +126,6 @@ size_t read_build_id(uintptr_t start, uint8_t (&out)[kMostBuildId]) {
 bool is_readable(uintptr_t address) {
   constexpr long kNoRequest = -1;
   return raw_syscall(SYS_rt_sigprocmask, kNoRequest, static_cast<long>(address & ~uintptr_t{7}), 0, 8) != -EFAULT;
-}
-
-void each_mapping(void (*use)(void* context, const CodeMapping& mapping), void* context) {
-  struct Reader {
-    static const char* hex(const char* p, uint64_t& value) {
-      value = 0;
-      for (;; ++p) {
-        const char c = *p;
-        const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
-                               : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
-                                                      : 16U;
-        if (digit == 16) return p;
-        value = value * 16 + digit;
-      }
-    }
-  };
-  const long fd = raw_syscall(SYS_openat, AT_FDCWD, argument("/proc/self/maps"), O_RDONLY | O_CLOEXEC);
-  if (failed(fd)) return;
-  // A line is a range, rights, offset, device and inode, and a path of 4096 bytes at most; longer ones are cut.
-  char chunk[4096];
-  char line[4096 + 128];
-  size_t length = 0;
-  for (;;) {
-    const long n = raw_syscall(SYS_read, fd, argument(chunk), sizeof chunk);
-    if (n == -EINTR) continue;
-    if (n <= 0) break;
-    for (long i = 0; i < n; ++i) {
-      if (chunk[i] != '\n') {
-        if (length < sizeof line - 1) line[length++] = chunk[i];
-        continue;
-      }
-      line[length] = 0;
-      length = 0;
-      uint64_t start = 0;
-      uint64_t end = 0;
-      uint64_t offset = 0;
-      const char* p = Reader::hex(line, start);
-      if (*p != '-') continue;
-      p = Reader::hex(p + 1, end);
-      if (text_length(p) < 6) continue;
-      const bool executable = p[3] == 'x';
-      Reader::hex(p + 6, offset);
-      const char* path = strpbrk(p, "/[");
-      use(context, {start, end, offset, executable, path != nullptr ? path : ""});
-    }
-  }
-  close_file(static_cast<int>(fd));
 }
 
 }  // namespace pm::os

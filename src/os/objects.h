@@ -18,8 +18,6 @@ struct ObjectRange {
 
 // The object that covers an address of code. False if there is none, or the C library does not tell.
 bool find_object(uintptr_t address, ObjectRange& out);
-// Whether the C library tells at all.
-bool can_find_objects();
 
 // Addresses of the program's code and of the C library's; 0 if not known.
 uintptr_t program_entry();
@@ -47,16 +45,6 @@ size_t read_build_id(uintptr_t start, uint8_t (&out)[kMostBuildId]);
 // Whether the 8 bytes at an aligned address can be read. A system call (rt_sigprocmask, which looks at its argument
 // before it refuses the request), known to every sandbox that lets threads run.
 bool is_readable(uintptr_t address);
-
-// Calls use(context, mapping) for every mapping of the process, by /proc/self/maps, in the order of addresses.
-struct CodeMapping {
-  uintptr_t start;
-  uintptr_t end;
-  uint64_t file_offset;
-  bool executable;
-  const char* path;  // as in maps; "" for anonymous memory
-};
-void each_mapping(void (*use)(void* context, const CodeMapping& mapping), void* context);
 
 // Where an unwinding begins: its caller's caller is found by the rules for this very address.
 struct FrameStart {

@@ -28,15 +28,10 @@ int base64_digit(char c) {
 }  // namespace
 
 bool read_number(Text text, uint64_t& value) {
+  const char* p = text.data;
+  const char* const end = p + text.size;
   uint64_t number = 0;
-  size_t i = 0;
-  for (; i < text.size && text.data[i] >= '0' && text.data[i] <= '9'; ++i) {
-    if (__builtin_mul_overflow(number, uint64_t{10}, &number) ||
-        __builtin_add_overflow(number, static_cast<uint64_t>(text.data[i] - '0'), &number)) {
-      return false;
-    }
-  }
-  if (i == 0 || (i < text.size && !is_blank(text.data[i]))) return false;
+  if (!read_decimal(p, number, end) || (p != end && !is_blank(*p))) return false;
   value = number;
   return true;
 }

@@ -30,61 +30,8 @@ long open_for_reading(const char* path) {
 uint64_t read_number(const char* path, uint64_t otherwise) {
   char text[32];
   if (read_small_file(path, text, sizeof text) <= 0) return otherwise;
-  uint64_t value = 0;
   const char* p = text;
-  if (*p < '0' || *p > '9') return otherwise;
-  for (; *p >= '0' && *p <= '9'; ++p) value = value * 10 + static_cast<uint64_t>(*p - '0');
-  return value;
-}
-
-// Feeds a file to `use(line)` line by line (without the newline) until it returns true. Lines over 511 bytes are cut.
-template <typename Use>
-void each_line(const char* path, Use use) {
-  const long fd = open_for_reading(path);
-  if (failed(fd)) return;
-  char chunk[2048];
-  char line[512];
-  size_t length = 0;
-  bool done = false;
-  for (;;) {
-    const long n = raw_syscall(SYS_read, fd, argument(chunk), sizeof chunk);
-    if (n == -EINTR) continue;
-    if (n <= 0) break;
-    for (long i = 0; i < n && !done; ++i) {
-      if (chunk[i] != '\n') {
-        if (length < sizeof line - 1) line[length++] = chunk[i];
-        continue;
-      }
-      line[length] = 0;
-      length = 0;
-      done = use(line);
-    }
-    if (done) break;
-  }
-  raw_syscall(SYS_close, fd);
-}
-
-const char* parse_hex(const char* p, uintptr_t& value) {
-  value = 0;
-  for (;; ++p) {
-    if (*p >= '0' && *p <= '9') {
-      value = value * 16 + static_cast<uintptr_t>(*p - '0');
-    } else if (*p >= 'a' && *p <= 'f') {
-      value = value * 16 + static_cast<uintptr_t>(*p - 'a' + 10);
-    } else {
-      return p;
-    }
-  }
-}
-
-// The last field of a maps line: from the first '/' or '[' after the inode on.
-void copy_name(const char* line, char (&name)[128]) {
-  const char* from = strpbrk(line, "/[");
-  if (from == nullptr) from = "";
-  if (*from == '/') from = strrchr(from, '/') + 1;
-  size_t i = 0;
-  for (; i < sizeof name - 1 && from[i] != 0; ++i) name[i] = from[i];
-  name[i] = 0;
+  return is_digit(*p) ? decimal_at(p) : otherwise;
 }
 
 }  // namespace
@@ -209,8 +156,7 @@ uint64_t process_start_ns() {
     if (p != nullptr) ++p;
   }
   if (p == nullptr) return 0;
-  uint64_t ticks = 0;
-  for (; *p >= '0' && *p <= '9'; ++p) ticks = ticks * 10 + static_cast<uint64_t>(*p - '0');
+  const uint64_t ticks = decimal_at(p);
   timespec up{};
   clock_gettime(CLOCK_BOOTTIME, &up);
   const uint64_t since_boot = static_cast<uint64_t>(up.tv_sec) * 1000000000U + static_cast<uint64_t>(up.tv_nsec);
@@ -230,9 +176,7 @@ uint64_t process_resident_bytes() {
   if (read_small_file("/proc/self/statm", text, sizeof text) <= 0) return 0;
   const char* p = text;
   while (*p != 0 && *p != ' ') ++p;
-  uint64_t pages = 0;
-  for (++p; *p >= '0' && *p <= '9'; ++p) pages = pages * 10 + static_cast<uint64_t>(*p - '0');
-  return pages * page_size();
+  return *p == 0 ? 0 : decimal_at(++p) * page_size();
 }
 
 bool initial_variable(const char* name, char* value, size_t size) {
@@ -307,30 +251,6 @@ int create_file(const char* path) {
 void close_file(int fd) { raw_syscall(SYS_close, fd); }
 
 int keep_file(int fd) { return static_cast<int>(raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 200)); }
-
-bool find_mapping(uintptr_t address, Mapping& out) {
-  bool found = false;
-  each_line("/proc/self/maps", [&](const char* line) {
-    const char* p = parse_hex(line, out.start);
-    p = parse_hex(p + 1, out.end);
-    if (address < out.start || address >= out.end) return false;
-    out.writable = p[2] == 'w';
-    out.executable = p[3] == 'x';
-    copy_name(p, out.name);
-    found = true;
-    return true;
-  });
-  return found;
-}
-
-uint64_t count_mappings() {
-  uint64_t count = 0;
-  each_line("/proc/self/maps", [&](const char*) {
-    ++count;
-    return false;
-  });
-  return count;
-}
 
 void abort_process() {
   // As abort(3), but with no lock of libc's: unblock, restore the default, raise in this thread, and never return.

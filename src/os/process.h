@@ -45,19 +45,6 @@ void close_file(int fd);
 // A copy of a descriptor, out of the way of the program's own (closed on exec), or -errno.
 int keep_file(int fd);
 
-// What is mapped at an address, by /proc/self/maps. `name` gets the file's basename, or "[heap]", "[stack]", or "" for
-// anonymous memory. False if nothing is mapped there.
-struct Mapping {
-  uintptr_t start;
-  uintptr_t end;
-  bool writable;
-  bool executable;
-  char name[128];
-};
-bool find_mapping(uintptr_t address, Mapping& out);
-// Number of mappings of this process now.
-uint64_t count_mappings();
-
 [[noreturn]] void abort_process();
 
 }  // namespace pm::os

@@ -25,11 +25,9 @@ unsigned numbers_of(const char* status_path, int& first) {
   unsigned count = 0;
   for (p += text_length("\nNSpid:"); *p == '\t' || *p == ' ';) {
     while (*p == '\t' || *p == ' ') ++p;
-    int number = 0;
-    const char* const start = p;
-    for (; *p >= '0' && *p <= '9'; ++p) number = number * 10 + (*p - '0');
-    if (p == start) break;
-    if (count++ == 0) first = number;
+    uint64_t number;
+    if (!read_decimal(p, number)) break;
+    if (count++ == 0) first = static_cast<int>(number);
   }
   return count;
 }

@@ -131,9 +131,7 @@ uint64_t number_after(const char* text, const char* key, uint64_t otherwise) {
   if (p == nullptr) return otherwise;
   for (p += text_length(key); *p == ' ' || *p == '\t'; ++p) {
   }
-  uint64_t value = 0;
-  for (; *p >= '0' && *p <= '9'; ++p) value = value * 10 + static_cast<uint64_t>(*p - '0');
-  return value;
+  return decimal_at(p);
 }
 
 // Whether a line such as "\nUid:\t0\t0\t0\t0" begins with these three numbers.
@@ -143,9 +141,7 @@ bool same_ids(const char* text, const char* key, const uint32_t (&ids)[3]) {
   p += text_length(key);
   for (const uint32_t id : ids) {
     while (*p == ' ' || *p == '\t') ++p;
-    uint32_t value = 0;
-    for (; *p >= '0' && *p <= '9'; ++p) value = value * 10 + static_cast<uint32_t>(*p - '0');
-    if (value != id) return false;
+    if (decimal_at(p) != id) return false;
   }
   return true;
 }
@@ -162,9 +158,7 @@ int first_exit_code() {
   if (length <= 0) return 0;
   const char* p = text + length;
   while (p > text && p[-1] != ' ') --p;
-  int status = 0;
-  for (; *p >= '0' && *p <= '9'; ++p) status = status * 10 + (*p - '0');
-  return status >> 8 & 0xff;
+  return static_cast<int>(decimal_at(p) >> 8 & 0xff);
 }
 
 #if PM_HAS_RAW_THREADS

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/text.h"
+#include "os/mappings.h"
 #include "os/proc_text.h"
 #include "os/process.h"
 
@@ -118,7 +119,7 @@ class MappingLines {
  public:
   explicit MappingLines(TextWriter& out) : out_(out) {}
 
-  void add(const os::CodeMapping& mapping) {
+  void add(const os::MappingLine& mapping) {
     if (mapping.path[0] == 0) return;
     if (mapping.file_offset == 0) {
       head_ = mapping.start;
@@ -137,7 +138,7 @@ class MappingLines {
       if (same) here_[i / 64] |= uint64_t{1} << (i % 64);
     }
   }
-  static void add_to(void* context, const os::CodeMapping& mapping) {
+  static void add_to(void* context, const os::MappingLine& mapping) {
     static_cast<MappingLines*>(context)->add(mapping);
   }
 

@@ -36,10 +36,9 @@ void say_active(TextWriter& out, const char* mode) {
 // POOLMALLOC_NUMA_NODE as a number; -1 for none, and for what is no number, with a line that says so.
 int preferred_node(TextWriter& out) {
   if (current.numa_node[0] == 0) return -1;
-  int node = 0;
   const char* p = current.numa_node;
-  for (; *p >= '0' && *p <= '9' && node < 100000; ++p) node = node * 10 + (*p - '0');
-  if (*p == 0) return node;
+  const uint64_t node = decimal_at(p);
+  if (*p == 0 && node < 1000000) return static_cast<int>(node);
   out.text("poolmalloc: POOLMALLOC_NUMA_NODE=").text(current.numa_node).text(" is not a node's number; using none\n");
   out.flush();
   return -1;

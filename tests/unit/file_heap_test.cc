@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "heap/heap.h"
+#include "os/mappings.h"
 #include "os/process.h"
 #include "tests/unit/layers.h"
 #include "tests/unit/scratch_file.h"

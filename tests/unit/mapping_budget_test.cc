@@ -1,6 +1,7 @@
 #include "page/mapping_budget.h"
 
 #include "heap/heap.h"
+#include "os/mappings.h"
 #include "os/process.h"
 #include "page/page.h"
 #include "runtime/runtime.h"
