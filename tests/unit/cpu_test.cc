@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <thread>
 
 #include "tests/unit/fresh_process.h"
@@ -26,6 +27,26 @@ TEST_CASE("every CPU number is below the number of possible CPUs") {
     os::start_rseq(true, false, &mm_cid);
     EXPECT(os::current_cpu() < os::possible_cpus());
   });
+}
+
+TEST_CASE("there are as many CPUs as the kernel says, if it knows the ones we run on") {
+  std::ifstream file("/sys/devices/system/cpu/possible");
+  uint32_t first = 1;
+  uint32_t last = 0;
+  char dash = 0;
+  if (!(file >> first) || first != 0 || (file >> dash && (dash != '-' || !(file >> last)))) {
+    SUCCEED("skipped: no list such as 0-7");
+    return;
+  }
+  cpu_set_t cpus;
+  REQUIRE(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+  for (uint32_t cpu = last + 1; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<int>(cpu), &cpus)) {
+      SUCCEED("skipped: the list lacks CPUs");
+      return;
+    }
+  }
+  CHECK(os::possible_cpus() == last + 1);
 }
 
 TEST_CASE("without rseq no thread has a CPU, but the hint is right") {

@@ -242,6 +242,11 @@ TEST_CASE("clocks that jump do no harm") {
     CHECK((delay >= 100 && delay <= 10000));
     f.observer->waitables();
   }
+  // Times from the future that were noted before do not put anything off: a new limit is seen as soon as ever.
+  f.files.set(kOwn + "/memory.max", "209715200\n");
+  f.look();
+  f.look(30 * kSecond);
+  CHECK(f.sample.limit_bytes == 200 * kMiB);
 }
 
 TEST_CASE("a settled sample opens nothing") {

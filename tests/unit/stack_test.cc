@@ -244,6 +244,16 @@ TEST_CASE("expressions compute what the standard says, and refuse what they cann
   CHECK(out == 293);
   REQUIRE(value_of({0x23, 0x81, 0x01}, out));  // the initial 7, plus 129
   CHECK(out == 136);
+  // Comparisons are signed: ==, >=, >, <=, <, !=, each of 1 with 1, of 2 with 1 and of -1 with 1.
+  const unsigned expected[][4] = {{0x29, 1, 0, 0}, {0x2a, 1, 1, 0}, {0x2b, 0, 1, 0},
+                                  {0x2c, 1, 0, 1}, {0x2d, 0, 0, 1}, {0x2e, 0, 1, 1}};
+  for (const auto& [operation, same, more, less] : expected) {
+    INFO(operation);
+    const auto op = static_cast<uint8_t>(operation);
+    CHECK((value_of({0x31, 0x31, op}, out) && out == same));
+    CHECK((value_of({0x32, 0x31, op}, out) && out == more));
+    CHECK((value_of({0x09, 0xff, 0x31, op}, out) && out == less));
+  }
   CHECK(!value_of({0x3d, 0x06}, out));  // memory that cannot be read
   CHECK(!value_of({0x50}, out));        // an operation that is not known
   CHECK(!value_of({0x73, 0}, out));     // a register that is not followed
