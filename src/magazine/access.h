@@ -41,8 +41,8 @@ struct RseqAccess {
 };
 #endif
 
-// The locked mode: up to kLockedBlocks blocks, chosen by CPU number. Words, ends and slots are atomics only so that the
-// statistics may read them; the lock orders everything else.
+// The locked mode: up to kLockedBlocks blocks, chosen by CPU number. Words, limits and slots are atomics only so that
+// the statistics may read them; the lock orders everything else.
 inline constexpr uint32_t kLockedBlocks = 64;
 struct alignas(kCacheLine) BlockLock {
   Lock lock{LockRank::magazine};

@@ -5,14 +5,13 @@
 //
 //   open      limits set, a wall behind the last slot: pushes and pops work
 //   closing   limits = 0, stored on the magazine's own CPU (or remotely, followed by the rseq fence): no push can
-//   commit.
-//             Pops go on until the magazine is empty
-//   closed    limits = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop reads
-//   a
-//             null slot, a push finds no divisor; nothing can commit, so the layout's holder owns word and slots
-//   open      the new wall and word first, then the new limits: a push that loads the new limits before the word finds
-//   the
-//             new word and wall (x86 keeps loads in order and stores in order; the locked mode has its lock)
+//             commit. Pops go on until the magazine is empty
+//   closed    limits = 0 and top == begin (emptied by pop_batch) or top == 0 (taken remotely by exchange): a pop
+//             reads a null slot, a push finds no divisor; nothing can commit, so the layout's holder owns word and
+//             slots
+//   open      the new wall and word first, then the new limits: a push that loads the new limits before the word
+//             finds the new word and wall (x86 keeps loads in order and stores in order; the locked mode has its
+//             lock)
 //
 // An open magazine may be widened in its array: all slots between its wall and the new one become null, its own wall
 // last.

@@ -1,7 +1,7 @@
 // The magazine layer: one object at a time, from and to the CPU's magazine of its class; batches from and to the depot
 // and the slabs when it is empty or full.
 //
-// The hot half is magazine_pop and magazine_push: inline, lock-free, some fifteen instructions. The cold half moves
+// The hot half is magazine_pop and magazine_push: inline, lock-free, some twenty instructions. The cold half moves
 // batches. Thread-safe; usable from signal handlers.
 #pragma once
 
@@ -114,10 +114,10 @@ struct MagazineUse {
   uint64_t bytes;     // of the free objects in it
 };
 // False for a block that no thread has used yet.
-bool magazine_use(uint32_t block, MagazineUse& out);
+bool magazine_use(uint32_t index, MagazineUse& out);
 // Moves the block's objects to the slabs; returns their bytes. 0 if the CPU cannot be reached, or in a signal handler
 // inside a lock.
-size_t magazine_drain_block(uint32_t block);
+size_t magazine_drain_block(uint32_t index);
 // Moves batches of the depot to the slabs until `goal` bytes have gone or it is empty; returns the bytes.
 size_t depot_drain(size_t goal);
 
@@ -131,7 +131,7 @@ struct MagazineBlockStatistics {
   bool locked;
   uint64_t objects, bytes, capacity_bytes, hits, misses;
 };
-bool magazine_collect_block(uint32_t block, MagazineBlockStatistics& out);
+bool magazine_collect_block(uint32_t index, MagazineBlockStatistics& out);
 struct MagazineCounters {
   uint64_t grows, shrinks, drains, refills, flushes, depot_hits, slab_refills, direct, remote_refills, remote_frees;
 };

@@ -39,7 +39,7 @@ class GroupLimits {
   KeptFile* usage_file() { return chosen_ == kNone ? nullptr : &levels_[chosen_].usage; }
   KeptFile* events_file() { return chosen_ == kNone ? nullptr : &levels_[chosen_].events; }
   // Writes the path of a file of the chosen group, ended with a zero.
-  void path_of_chosen(const char* name, char (&path)[os::GroupPath::kCapacity]) const;
+  void path_of_chosen(const char* file, char (&path)[os::GroupPath::kCapacity]) const;
 
  private:
   struct Level {
@@ -64,7 +64,7 @@ class GroupLimits {
   void inherit_limit(const os::FileFunctions& files, os::Scratch scratch);
   void choose(const os::FileFunctions& files, os::Scratch scratch, uint64_t now_ns);
   bool read_usage(const os::FileFunctions& files, os::Scratch scratch, uint64_t now_ns, Level& level, uint64_t& usage);
-  void make_path(const Level& level, const char* name, char (&path)[os::GroupPath::kCapacity]) const;
+  void make_path(const Level& level, const char* file, char (&path)[os::GroupPath::kCapacity]) const;
   const char* name(const char* version1, const char* version2) const {
     return place_.version == 1 ? version1 : version2;
   }

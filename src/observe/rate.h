@@ -2,8 +2,8 @@
 //
 //   active     usual_ms (2 Hz)
 //   growing    a sixty-fourth of the time left until the limit at the growth seen, down to fastest_ms (10 Hz)
-//   idle       twice as long each time, up to slowest_ms; a quarter of that while less than a fifth of the limit is
-//   left
+//   idle       twice as long each time, up to slowest_ms; a quarter of that while less than a fifth of the
+//              limit is left
 //
 // Idle is a process that neither allocates nor frees worth mentioning and whose usage stays where it is.
 #pragma once

@@ -25,7 +25,7 @@ namespace pm {
 enum class Fit : uint8_t { best, first, worst, address };
 
 // For all trees, while they are empty: at start.
-void set_fit(Fit fit);
+void set_fit(Fit wanted);
 // The policy in force, as the option says it.
 const char* fit_name();
 

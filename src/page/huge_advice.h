@@ -3,13 +3,11 @@
 // A huge page saves 511 faults and most TLB misses, and as a rule costs less to touch than the small pages it replaces.
 // It is dear in two cases, and `auto` assumes neither but looks:
 //   memory   A program that touches little of what it allocates gets all of it. So before a chunk gets advice, the
-//   share
-//            of resident pages is taken, by mincore, over blocks of chunks that got none: at least 95 % of the pages of
-//            those that were touched at all, else none. Every eighth chunk goes without, so that the sample stays
-//            fresh.
-//            Three quarters are enough where memory goes to and fro between processes under one limit (`set_lent`).
-//            What one gives back there the other waits for, again and again: a huge page comes with one fault and goes
-//            with one step. Then its time does not count either, nor is an eighth left out.
+//            share of resident pages is taken, by mincore, over blocks that got none: at least 95 % of the pages of
+//            those that were touched at all, else none. The first eighth of each chunk goes without, so that the
+//            sample stays fresh. Three quarters are enough where memory goes to and fro between processes under one
+//            limit (`set_lent`): what one gives back there the other waits for, again and again, and a huge page comes
+//            with one fault and goes with one step. Then its time does not count either, nor is an eighth left out.
 //   time     Where the host of a virtual machine has taken free memory back, a huge page costs 2 to 7 ms to touch, ten
 //            times the small ones. The first huge page of a chunk is touched under the clock. If that was dear, the
 //            chunk gets small pages, and the next look waits twice as long.

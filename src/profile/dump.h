@@ -14,8 +14,8 @@
 // Addresses and offsets are hexadecimal. Counts are samples, unscaled: each stands for 1 / (1 - exp(-SIZE / period))
 // objects. SIZE is that of the objects' class, of large objects the mean. PEAK: alive when the memory of the whole
 // profile was at its highest. TEMPORARY: freed within 10 ms. age: of the live ones, below 1 s, 10 s, 1 min, 5 min,
-// 30 min, 2 h, 12 h, and older. A stack is innermost first, and 0 where
-// none could be taken; a library that was unloaded has its ranges as `gone`.
+// 30 min, 2 h, 12 h, and older. A stack is innermost first, and 0 where none could be taken; a library
+// that was unloaded has its ranges as `gone`.
 #pragma once
 
 #include <cstdint>
