@@ -22,7 +22,7 @@ struct Slot {
 Slot slots[kMaxEvents];
 std::atomic<uint64_t> recorded{0};  // relaxed: gives numbers out
 
-// What README.md says of the probes: names, and what their two arguments are.
+// What docs/tools.md says of the probes: names, and what their two arguments are.
 void probe(const Event& event) {
   switch (event.kind) {
     case EventKind::decommit: PM_PROBE(decommit, event.bytes, event.reason); break;
