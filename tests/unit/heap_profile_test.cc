@@ -13,7 +13,7 @@
 #include "os/process.h"
 #include "profile/dump.h"
 #include "profile/profile.h"
-#include "tests/unit/layers.h"
+#include "tests/unit/with_heap.h"
 
 namespace {
 
@@ -23,17 +23,10 @@ const void* here() { return reinterpret_cast<const void*>(&trim_heap); }
 
 template <typename Body>
 void with_heap(Body body) {
-  for (const bool rseq : {true, false}) {
-    INFO((rseq ? "rseq" : "locked"));
-    test::in_fresh_process([&] {
-      test::start_magazines(rseq);
-      heap_view.checked = true;
-      heap_view.small_limit = kMaxClassSize + 1;
-      abort_on_misuse = false;
-      profile_configure(8 * kMiB);
-      body();
-    });
-  }
+  test::with_heap([&] {
+    profile_configure(8 * kMiB);
+    body();
+  });
 }
 
 // The counts of all sites of one object size together.

@@ -2,30 +2,15 @@
 
 #include <cstring>
 
-#include "heap/misuse.h"
 #include "os/libc.h"
-#include "tests/unit/layers.h"
+#include "tests/unit/with_heap.h"
 
 namespace {
 
 using namespace pm;
+using pm::test::with_heap;
 
 const void* here() { return reinterpret_cast<const void*>(&trim_heap); }
-
-// The heap over layers that the test starts itself, so that it serves under a sanitizer too.
-template <typename Body>
-void with_heap(Body body) {
-  for (const bool rseq : {true, false}) {
-    INFO((rseq ? "rseq" : "locked"));
-    test::in_fresh_process([&] {
-      test::start_magazines(rseq);
-      heap_view.checked = true;
-      heap_view.small_limit = kMaxClassSize + 1;
-      abort_on_misuse = false;
-      body();
-    });
-  }
-}
 
 char* text(void* p) { return static_cast<char*>(p); }
 
