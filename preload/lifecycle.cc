@@ -18,6 +18,7 @@
 #include <atomic>
 
 #include "heap/heap.h"
+#include "os/vfork.h"
 #include "preload/topology.h"
 #include "reclaim/worker.h"
 #include "runtime/runtime.h"
@@ -116,3 +117,34 @@ PM_ABI int setns(int fd, int kind) {
   static const auto real = next_function<decltype(&setns)>("setns");
   return real(fd, kind);
 }
+
+#if PM_HAS_VFORK
+
+// Where a sanitizer is at work, its own vfork is the one to call; with another heap than ours, the C library's.
+extern "C" __attribute__((visibility("hidden"), used)) void* pm_other_vfork() {
+  if (pm::start_heap()) return nullptr;
+  static void* const other = dlsym(RTLD_NEXT, "vfork");
+  return other;
+}
+
+// No frame of ours may stay on the stack that parent and child share.
+asm(R"(
+  .text
+  .globl vfork
+  .type vfork, @function
+vfork:
+  .cfi_startproc
+  endbr64
+  subq $8, %rsp
+  .cfi_adjust_cfa_offset 8
+  call pm_other_vfork
+  addq $8, %rsp
+  .cfi_adjust_cfa_offset -8
+  testq %rax, %rax
+  je pm_vfork
+  jmp *%rax
+  .cfi_endproc
+  .size vfork, . - vfork
+)");
+
+#endif

@@ -9,6 +9,7 @@
 #include "base/bits.h"
 #include "os/process.h"
 #include "os/syscall.h"
+#include "os/vfork.h"
 
 #ifndef AT_RSEQ_FEATURE_SIZE
 #define AT_RSEQ_FEATURE_SIZE 27
@@ -30,6 +31,13 @@ RseqSource source = RseqSource::none;
 char* thread_pointer() { return static_cast<char*>(__builtin_thread_pointer()); }
 
 ptrdiff_t own_area_offset() { return reinterpret_cast<char*>(&own_area) - thread_pointer(); }
+
+// What stood in the area's fields before hide_cpu.
+struct HiddenNumbers {
+  uint32_t cpu_id;
+  uint32_t mm_cid;
+};
+thread_local HiddenNumbers hidden_numbers __attribute__((tls_model("initial-exec"))) = {0, 0};
 
 RseqArea& active_area() { return *reinterpret_cast<RseqArea*>(thread_pointer() + rseq_area_offset); }
 
@@ -91,10 +99,38 @@ void clear_rseq_areas(char* pointer) {
 
 bool register_this_thread() {
   if (source != RseqSource::own) return false;
+  // The area is the parent's, and is to hold the parent's CPU again.
+  if (PM_UNLIKELY(is_vfork_child())) return false;
   if (own_area.cpu_id < 0x80000000U) return true;
   const long result = raw_syscall(SYS_rseq, argument(&own_area), sizeof own_area, 0, kRseqSignature);
   // Never unregistered: the kernel writes to the area only when it returns to this thread, which ends with its TLS.
   return !failed(result);
+}
+
+namespace {
+
+bool by_mm_cid() { return rseq_cpu_offset != rseq_area_offset + static_cast<ptrdiff_t>(offsetof(RseqArea, cpu_id)); }
+
+// One instruction, so that the kernel cannot write in between. Relaxed: the thread's own, and the kernel's on its
+// behalf.
+void put_back(uint32_t& field, uint32_t number) {
+  uint32_t expected = kNoCpu;
+  __atomic_compare_exchange_n(&field, &expected, number, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+void hide_cpu() {
+  RseqArea& area = active_area();
+  hidden_numbers = {area.cpu_id, area.mm_cid};
+  area.cpu_id = kNoCpu;
+  if (by_mm_cid()) area.mm_cid = kNoCpu;
+}
+
+void show_cpu() {
+  RseqArea& area = active_area();
+  put_back(area.cpu_id, hidden_numbers.cpu_id);
+  if (by_mm_cid()) put_back(area.mm_cid, hidden_numbers.mm_cid);
 }
 
 namespace {

@@ -2,8 +2,9 @@
 //
 // The kernel keeps a small area per thread: the CPU the thread runs on, and `rseq_cs`, which names the instruction
 // range that must be restarted if the thread is preempted, migrated or interrupted by a signal inside it. glibc 2.35
-// and later registers one for every thread; we use that, and write nothing in it but `rseq_cs`. Where glibc did not, we
-// register our own. Where the kernel refuses too, the area below stays at "no CPU" and callers fall back to locks.
+// and later registers one for every thread; we use that, and write nothing in it but `rseq_cs` (and in a child of
+// vfork(2), which the kernel does not write to, "no CPU"). Where glibc did not, we register our own. Where the kernel
+// refuses too, the area below stays at "no CPU" and callers fall back to locks.
 #pragma once
 
 #include <cstddef>
@@ -60,6 +61,12 @@ uint32_t rseq_cpu();
 // area above, and writes "no CPU" into those of a thread whose pointer this is.
 void cover_rseq_areas(ptrdiff_t& low, ptrdiff_t& high);
 void clear_rseq_areas(char* thread_pointer);
+
+// For a task that uses this thread's area without being registered for it (vfork.h): hide_cpu says "no CPU" in its
+// place, in every field that the sequences look at. show_cpu, by the thread itself afterwards, takes that back unless
+// the kernel has written a number meanwhile, which it does where the thread has moved.
+void hide_cpu();
+void show_cpu();
 
 // The field cpu_id of the area, as the sequences read it.
 inline uint32_t rseq_cpu_id() {

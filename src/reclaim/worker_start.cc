@@ -3,6 +3,7 @@
 
 #include "metrics/events.h"
 #include "os/process.h"
+#include "os/vfork.h"
 #include "page/exposure.h"
 #include "reclaim/worker_state.h"
 
@@ -24,6 +25,8 @@ void note_start(State& state) {
 }  // namespace
 
 void start_worker(bool wanted) {
+  // Its parent is to come by this mark.
+  if (os::is_vfork_child()) return;
   set(start_mark, kNoMark);
   State* const state = own_state();
   if (state == nullptr) return set(start_mark, exposed_bytes() + kTryAgainBytes);
@@ -59,6 +62,7 @@ PM_START void look_at_age() {
   const uint64_t now = os::coarse_ns();
   const uint64_t since = get(young_since_ns);
   if (since != 0 && now - since < settings.start_seconds * kSecond) return;
+  if (os::is_vfork_child()) return;
   const int me = os::process_id();
   if (since == 0 || young_process.load(std::memory_order_relaxed) != me) {
     young_process.store(me, std::memory_order_relaxed);

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "os/process.h"
+#include "os/vfork.h"
 #include "page/exposure.h"
 
 namespace pm::worker {
@@ -115,7 +116,7 @@ PM_START void rearm() {
 State* own_state() {
   State* const state = state_pointer.load(std::memory_order_acquire);
   State* const found = state != nullptr ? state : map_state();
-  if (found == nullptr) return nullptr;
+  if (found == nullptr || os::is_vfork_child()) return nullptr;
   const int me = os::process_id();
   const int owner = found->process.load(std::memory_order_acquire);
   if (owner == me) return found;

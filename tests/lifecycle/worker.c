@@ -149,6 +149,20 @@ static void vforks(void) {
   EXPECT(threads() == 2);
 }
 
+/* Nor does it take the place of its parent's worker if it is the first that would need one. */
+static void vfork_first(void) {
+  pid_t child = vfork();
+  if (child == 0) {
+    fill();
+    empty();
+    _exit(threads() == 1 ? 0 : 1);
+  }
+  int status = -1;
+  EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+  grow();
+  EXPECT(threads() == 2);
+}
+
 static void* end_late(void* unused) {
   (void)unused;
   pause_ms(50);
@@ -277,8 +291,15 @@ int main(int argc, char** argv) {
   const struct {
     const char* name;
     void (*run)(void);
-  } cases[] = {{"single", single},   {"signals", signals},       {"forks", forks}, {"vforks", vforks},
-               {"closing", closing}, {"namespaces", namespaces}, {"users", users}, {"slices", slices}};
+  } cases[] = {{"single", single},
+               {"signals", signals},
+               {"forks", forks},
+               {"vforks", vforks},
+               {"vfork_first", vfork_first},
+               {"closing", closing},
+               {"namespaces", namespaces},
+               {"users", users},
+               {"slices", slices}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
     if (strcmp(name, cases[i].name) == 0) return cases[i].run(), 0;
   }
