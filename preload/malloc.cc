@@ -96,9 +96,9 @@ PM_ABI void* aligned_alloc(size_t alignment, size_t size) {
   return aligned(alignment, size);
 }
 
-// As glibc: an alignment that is no power of two is rounded up to one.
+// As glibc: an alignment that is no power of two is rounded up to one, unless there is none above it.
 PM_ABI void* memalign(size_t alignment, size_t size) {
-  if (PM_UNLIKELY(alignment > pm::kMaxAlignment)) {
+  if (PM_UNLIKELY(alignment > SIZE_MAX / 2 + 1)) {
     errno = EINVAL;
     return nullptr;
   }
@@ -136,7 +136,6 @@ PM_ABI size_t malloc_good_size(size_t size) {
 
 PM_ABI void free_sized(void* p, size_t size) { free_with_size(p, size); }
 PM_ABI void free_aligned_sized(void* p, size_t, size_t size) { free_with_size(p, size); }
-PM_ABI void sdallocx(void* p, size_t size, int) { free_with_size(p, size); }
 
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmissing-attributes"  // what the target promises, the alias keeps

@@ -19,6 +19,8 @@
 extern "C" {
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
+// glibc 2.32 and later: false once a second thread was started.
+extern char __libc_single_threaded __attribute__((weak));
 }
 
 namespace pm::os {
@@ -178,6 +180,9 @@ uint32_t rseq_cpu() { return *reinterpret_cast<volatile uint32_t*>(thread_pointe
 void prepare_fence() { raw_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ, 0, 0); }
 
 bool fence_rseq() {
+  // The only thread there is, and registered, so no worker either: no other can be in a sequence. Sandboxes of programs
+  // without threads end them for a rare call (sshd).
+  if (&__libc_single_threaded != nullptr && __libc_single_threaded != 0 && rseq_cpu_id() < 0x80000000U) return true;
   long result = raw_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, 0, 0);
   if (result == -1 /* EPERM: not registered, as after an exec-like reset */) {
     prepare_fence();

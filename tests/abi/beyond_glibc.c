@@ -1,4 +1,4 @@
-/* Functions and rules that glibc 2.36 lacks: C23's sized frees, aligned_alloc's EINVAL, and names of other allocators.
+/* Functions and rules that glibc 2.36 lacks: C23's sized frees, aligned_alloc's EINVAL, and names of old.
  */
 #include <dlfcn.h>
 #include <malloc.h>
@@ -25,8 +25,10 @@ int main(void) {
   void (*free_sized)(void*, size_t) = FIND(void (*)(void*, size_t), "free_sized");
   void (*free_aligned_sized)(void*, size_t, size_t) = FIND(void (*)(void*, size_t, size_t), "free_aligned_sized");
   void (*old_free)(void*) = FIND(void (*)(void*), "cfree");
-  void (*sdallocx)(void*, size_t, int) = FIND(void (*)(void*, size_t, int), "sdallocx");
   size_t (*malloc_good_size)(size_t) = FIND(size_t(*)(size_t), "malloc_good_size");
+
+  /* A part of jemalloc's own interface would take the objects of programs that use all of it (named does). */
+  EXPECT(dlsym(RTLD_DEFAULT, "sdallocx") == NULL && dlsym(RTLD_DEFAULT, "mallocx") == NULL);
 
   errno = EXDEV;
   free_sized(NULL, 0);
@@ -40,14 +42,11 @@ int main(void) {
       free_sized(calloc(1, size), size);
       free_sized(realloc(malloc(7), size + 1), size + 1);
       old_free(malloc(size));
-      sdallocx(malloc(size), size, 0);
       for (int shift = 4; shift <= 16; shift += 4) {
         size_t alignment = (size_t)1 << shift;
         void* object = aligned_alloc(alignment, size);
         EXPECT(object != NULL);
         free_aligned_sized(object, alignment, size);
-        /* jemalloc's flag: the base-2 logarithm of the alignment. */
-        sdallocx(aligned_alloc(alignment, size), size, shift);
       }
     }
     if (round == 20) warm = resident_bytes();

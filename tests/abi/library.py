@@ -6,7 +6,7 @@ import sys
 
 MALLOC_ABI = set("""
 malloc free calloc realloc reallocarray aligned_alloc memalign posix_memalign valloc pvalloc malloc_usable_size
-free_sized free_aligned_sized cfree sdallocx malloc_good_size
+free_sized free_aligned_sized cfree malloc_good_size
 malloc_trim mallinfo mallinfo2 malloc_info malloc_stats mallopt dlopen pthread_create thrd_create fork vfork daemon forkpty unshare
 setns
 __libc_malloc __libc_free __libc_calloc __libc_realloc __libc_memalign __libc_valloc __libc_pvalloc
