@@ -11,6 +11,9 @@
 #include "topology/topology.h"
 
 namespace pm {
+
+#if POOLMALLOC_HWLOC
+
 namespace {
 
 std::string list_of_cpus(const uint64_t (&set)[kTopologyCpuWords]) {
@@ -122,7 +125,6 @@ void write_to_stdout(void*, const char* data, size_t size) { std::fwrite(data, 1
 }  // namespace
 
 int print_topology(bool as_json) {
-#if POOLMALLOC_HWLOC
   const auto machine = std::make_unique<Topology>();
   machine->bytes = sizeof *machine;
   const int error = pm_topology_read(machine.get());
@@ -146,11 +148,15 @@ int print_topology(bool as_json) {
     pm_topology_draw(write_to_stdout, nullptr);
   }
   return print_output({});
+}
+
 #else
-  static_cast<void>(as_json);
+
+int print_topology(bool) {
   std::fprintf(stderr, "poolmalloc: this command was built without hwloc\n");
   return 2;
-#endif
 }
+
+#endif
 
 }  // namespace pm

@@ -60,6 +60,11 @@ static void bad_alignments(void) {
     EXPECT(untouched == (void*)&bad);
     EXPECT(errno == E2BIG);
   }
+  /* No alignment above the largest power of two; one that the address space cannot hold is a want of memory. */
+  errno = 0;
+  EXPECT(memalign(opaque_size(SIZE_MAX / 2 + 2), 100) == NULL && errno == EINVAL);
+  errno = 0;
+  EXPECT(memalign(opaque_size((size_t)1 << 62), 100) == NULL && errno == ENOMEM);
   /* memalign rounds the alignment up instead, as glibc's does. */
   void* rounded = memalign(opaque_size(48), 100);
   EXPECT(rounded != NULL && is_aligned(rounded, 64));
