@@ -227,9 +227,10 @@ TEST_CASE("the worker starts with a large heap and gives back what is not wanted
     EXPECT(now.starts == 1 && now.cpu_ns > 0);
     worker_stop();
     EXPECT(worker_state() == WorkerState::none);
-    // The next reason starts it again.
+    // The next reason starts it again: at once, which may be too early to be worth it, and for good when the heap is
+    // large.
     objects = fill(96 * kMiB, 50'000);
-    EXPECT(worker_state() == WorkerState::running && worker_statistics().starts == 2);
+    EXPECT(eventually([] { return worker_state() == WorkerState::running; }) && worker_statistics().starts >= 2);
   });
 }
 
