@@ -87,9 +87,12 @@ PM_RARE PageFigures page_figures() {
 
 PM_RARE void page_collect(PageStatistics& out) {
   out = {};
-  if (!inside_lock()) release_deferred(true);
+  // A signal handler inside a lock waits for none: it leaves out what is locked.
+  const bool handler = inside_lock();
+  if (!handler) release_deferred(true);
   for (Shard& shard : shards) {
-    const ShardGuard guard(shard);
+    if (handler && !shard.lock.try_lock()) continue;
+    const ShardGuard guard(shard, handler);
     // What is in hand to be decommitted is still dirty.
     out.dirty_bytes += (shard_dirty(shard) + shard.busy) << kGranuleShift;
     const uint64_t free_granules = shard.extents.free_granules() + shard.blocks.free_granules();

@@ -308,6 +308,21 @@ TEST_CASE("slab runs share huge blocks; empty blocks are extents again") {
   });
 }
 
+TEST_CASE("statistics wait for nothing in a handler inside a lock") {
+  in_fresh_process([] {
+    start_pages();
+    char* const p = large(4 * kMiB);
+    Shard& shard = owner_of(region.granule_of(p));
+    PageStatistics out;
+    page_collect(out);
+    EXPECT(out.large_objects == 1);
+    shard.lock.lock();  // as the code that the handler's signal interrupted
+    page_collect(out);
+    shard.lock.unlock();
+    EXPECT(out.large_objects == 0 && out.committed_bytes != 0);
+  });
+}
+
 TEST_CASE("trimming gives back as much as was asked for, and everything in the end") {
   in_fresh_process([] {
     start_pages();
