@@ -113,6 +113,6 @@ uint64_t depot_objects(ClassId id) {
   }
   return objects;
 }
-size_t depot_table_bytes() { return os::resident_bytes(table.start(), table.reserved_bytes()); }
+size_t depot_table_bytes() { return table.resident_bytes(); }
 
 }  // namespace pm

@@ -256,9 +256,7 @@ Region::Chunk Region::grow(uint32_t granules, uint8_t shard) {
 }
 
 size_t Region::table_bytes() const {
-  return os::resident_bytes(extents_.start(), extents_.reserved_bytes()) +
-         os::resident_bytes(blocks_.start(), blocks_.reserved_bytes()) +
-         os::resident_bytes(page_map_.start(), page_map_.reserved_bytes());
+  return extents_.resident_bytes() + blocks_.resident_bytes() + page_map_.resident_bytes();
 }
 
 size_t Region::reserved_bytes() const {

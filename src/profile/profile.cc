@@ -377,7 +377,7 @@ ProfileStatistics profile_statistics() {
     out.live_samples = state.samples.count();
   }
   out.table_bytes = state.sites.resident_bytes() + state.samples.resident_bytes() + state.slots.resident_bytes() +
-                    os::resident_bytes(state.counts.start(), state.counts.reserved_bytes());
+                    state.counts.resident_bytes();
   return out;
 }
 

@@ -41,10 +41,7 @@ class SampleTable {
       if (samples_[i].address != 0) use(samples_[i]);
     }
   }
-  size_t resident_bytes() const {
-    return os::resident_bytes(samples_.start(), samples_.reserved_bytes()) +
-           os::resident_bytes(buckets_.start(), buckets_.reserved_bytes());
-  }
+  size_t resident_bytes() const { return samples_.resident_bytes() + buckets_.resident_bytes(); }
 
  private:
   // Granules are scattered, and what lies in one stays together: sampled objects of a class lie side by side, and those

@@ -46,9 +46,7 @@ uint32_t SiteTable::count() const {
 }
 
 size_t SiteTable::resident_bytes() const {
-  return os::resident_bytes(sites_.start(), sites_.reserved_bytes()) +
-         os::resident_bytes(addresses_.start(), addresses_.reserved_bytes()) +
-         os::resident_bytes(index_.start(), index_.reserved_bytes());
+  return sites_.resident_bytes() + addresses_.resident_bytes() + index_.resident_bytes();
 }
 
 bool SiteTable::is_same(const Site& site, uint64_t hash, const uintptr_t* stack, unsigned depth, uint16_t key) const {

@@ -151,10 +151,7 @@ void SampledSlots::collect(SlabClassStatistics (&rows)[kMaxClasses]) const {
   }
 }
 
-size_t SampledSlots::resident_bytes() const {
-  return os::resident_bytes(runs_.start(), runs_.reserved_bytes()) +
-         os::resident_bytes(run_of_.start(), run_of_.reserved_bytes());
-}
+size_t SampledSlots::resident_bytes() const { return runs_.resident_bytes() + run_of_.resident_bytes(); }
 
 void SampledSlots::audit() const {
   for (uint32_t run = 0; run < used_runs_; ++run) {

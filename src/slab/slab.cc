@@ -395,7 +395,7 @@ SlabCounters slab_counters() {
           sweeps.load(std::memory_order_relaxed), hollowed_bytes.load(std::memory_order_relaxed)};
 }
 
-size_t slab_table_bytes() { return os::resident_bytes(records.start(), records.reserved_bytes()); }
+size_t slab_table_bytes() { return records.resident_bytes(); }
 
 void slab_audit() {
   each_home([](const ClassSlabs& slabs, ClassId id) {

@@ -34,6 +34,14 @@ TEST_CASE("what is not committed is neither touched nor resident") {
   REQUIRE(table.commit(500000, 1));
   table[500000].words[0] = 1;
   CHECK(os::resident_bytes(table.start(), table.reserved_bytes()) == os::page_size());
+  CHECK(table.resident_bytes() == os::page_size());
+  // A run over several parts, and the last record.
+  REQUIRE(table.commit(100'000, 100'000));
+  for (size_t i = 100'000; i < 200'000; ++i) table[i].words[0] = 1;
+  REQUIRE(table.commit(999'999, 1));
+  table[999'999].words[0] = 1;
+  CHECK(table.resident_bytes() >= 100'000 * sizeof(Record) + 2 * os::page_size());
+  CHECK(table.resident_bytes() == os::resident_bytes(table.start(), table.reserved_bytes()));
 #if !PM_SANITIZED
   const test::Outcome outcome = test::run_in_child([&] { table[0].words[0] = 1; });
   CHECK(WIFSIGNALED(outcome.status));
