@@ -86,13 +86,14 @@ constexpr bool text_equal(const char* a, const char* b) { return text_equal(a, t
 
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// Reads the decimal number at `p`, up to `end` or the first character that is no digit (a zero byte is none), and moves
-// `p` behind it. False where there is no digit, and `value` is 0; or where it does not fit, and `value` is UINT64_MAX.
-constexpr bool read_decimal(const char*& p, uint64_t& value, const char* end = nullptr) {
+// Reads the decimal number at `p`, up to `most` characters or the first that is no digit (a zero byte is none), and
+// moves `p` behind it. False where there is no digit, and `value` is 0; or where it does not fit, and `value` is
+// UINT64_MAX.
+constexpr bool read_decimal(const char*& p, uint64_t& value, size_t most = SIZE_MAX) {
   const char* const start = p;
   bool fits = true;
   value = 0;
-  for (; p != end && is_digit(*p); ++p) {
+  for (; most > 0 && is_digit(*p); ++p, --most) {
     const auto digit = static_cast<uint64_t>(*p - '0');
     fits =
         fits && !__builtin_mul_overflow(value, uint64_t{10}, &value) && !__builtin_add_overflow(value, digit, &value);

@@ -31,7 +31,7 @@ bool read_number(Text text, uint64_t& value) {
   const char* p = text.data;
   const char* const end = p + text.size;
   uint64_t number = 0;
-  if (!read_decimal(p, number, end) || (p != end && !is_blank(*p))) return false;
+  if (!read_decimal(p, number, static_cast<size_t>(end - p)) || (p != end && !is_blank(*p))) return false;
   value = number;
   return true;
 }

@@ -124,8 +124,8 @@ TEST_CASE("decimal numbers are read up to their last digit") {
   const char* p = "1234";
   const char* const end = p + 2;
   uint64_t value = 0;
-  CHECK((pm::read_decimal(p, value, end) && value == 12 && p == end));
-  CHECK_FALSE(pm::read_decimal(p, value, end));
+  CHECK((pm::read_decimal(p, value, static_cast<size_t>(end - p)) && value == 12 && p == end));
+  CHECK_FALSE(pm::read_decimal(p, value, static_cast<size_t>(end - p)));
 }
 
 TEST_CASE("string comparison") {
