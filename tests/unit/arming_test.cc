@@ -1,5 +1,7 @@
 #include "magazine/arming.h"
 
+#include <sched.h>
+
 #include <cmath>
 
 #include "magazine/layout.h"
@@ -47,6 +49,11 @@ struct Program {
 template <typename Body>
 void with_rseq(Body body) {
   test::in_fresh_process([&] {
+    // A thread that is moved amid a change leaves its magazine for later, and pops go unsampled meanwhile.
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    EXPECT(sched_setaffinity(0, sizeof here, &here) == 0);
     test::start_magazines(true);
     if (magazine_mode() == MagazineMode::rseq) body();
   });
